@@ -1,0 +1,26 @@
+"""nbval runs the committed notebooks only where their image sets can be had; everything else is pytest's default."""
+
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "notebooks"))
+import clean
+import run
+
+
+@cache
+def _missing(notebook: Path) -> str:
+    try:
+        sets = run.image_sets(clean.parameters(clean.read(notebook)))
+    except ValueError:
+        return ""  # no usable parameters cell: `run.py check` is what complains
+    return "; ".join(f"no {name}: {reason}" for name in sets if (reason := run.why_unavailable(name)))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.suffix == ".ipynb" and (reason := _missing(item.path)):
+            item.add_marker(pytest.mark.skip(reason=reason))

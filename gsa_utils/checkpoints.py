@@ -1,0 +1,69 @@
+"""The state of a training run on disk: written whole or not at all, read back only into the same run."""
+
+import os
+import zlib
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from gsa_utils.images import ImageSet
+
+FILE_NAME = "checkpoint.pt"
+
+
+def run_identity(
+    model: nn.Module, settings: dict[str, float], train: ImageSet, valid: ImageSet
+) -> dict[str, str | float]:
+    """What must be equal for a run to be continued: settings, both sets' bytes, the model's shapes, pixel features."""
+    state = model.state_dict()
+    shapes = ";".join(f"{name}{tuple(value.shape)}" for name, value in state.items())
+    features = [value for name, value in state.items() if name.endswith("attention.features")]
+    return {
+        **settings,
+        "train images": _checksum(train.images, train.labels),
+        "valid images": _checksum(valid.images, valid.labels),
+        "weights' names and shapes": f"{zlib.crc32(shapes.encode()):08x}",
+        "pixel features": _checksum(*features),
+    }
+
+
+def save_checkpoint(folder: str | Path, identity: dict[str, str | float], state: dict[str, object]) -> None:
+    """Write the state after an epoch; a kill at any moment leaves the previous file or this one, never half of one."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    half = folder / f"{FILE_NAME}.{os.getpid()}"
+    with half.open("wb") as file:
+        torch.save({"identity": identity, **state}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    half.replace(folder / FILE_NAME)
+
+
+def load_checkpoint(folder: str | Path, identity: dict[str, str | float]) -> dict[str, object] | None:
+    """The state saved last, or None where there is none.
+
+    Raises:
+        ValueError: the folder holds a run with other settings, images or model; nothing is overwritten.
+    """
+    path = Path(folder) / FILE_NAME
+    if not path.exists():
+        return None
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    saved = state["identity"]
+    differing = [name for name in identity if saved.get(name) != identity[name]]
+    if differing:
+        came = ", ".join(f"{name} {saved.get(name)}" for name in differing)
+        expected = ", ".join(f"{name} {identity[name]}" for name in differing)
+        raise ValueError(
+            f"checkpoint_dir: {path} holds another run with {came}, expected {expected}; "
+            "choose another folder, or delete that one if it is not needed any more"
+        )
+    return state
+
+
+def _checksum(*tensors: Tensor) -> str:
+    value = 0
+    for tensor in tensors:
+        value = zlib.crc32(tensor.detach().cpu().contiguous().numpy(), value)
+    return f"{value:08x}"

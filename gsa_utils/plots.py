@@ -1,0 +1,192 @@
+"""Every figure of the lessons, as pure functions that take tensors and return a Figure; none of them knows a model.
+
+Weight maps have one colour map, viridis (perceptually uniform, readable for colour-blind people), and a colour bar;
+images are grey. Nothing here touches pyplot, so no figure is left open.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import wraps
+from pathlib import Path
+
+import matplotlib.style
+import numpy as np
+from jaxtyping import Bool, Float, Int, Num
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from torch import Tensor
+
+from gsa_utils.errors import bad_value
+
+STYLE = Path(__file__).with_name("gsa.mplstyle")
+
+
+def _styled(draw):
+    @wraps(draw)
+    def wrapper(*args, **kwargs) -> Figure:
+        with matplotlib.style.context(STYLE):
+            return draw(*args, **kwargs)
+
+    return wrapper
+
+
+@_styled
+def image_rows(rows: Mapping[str, Sequence[Num[Tensor, "height width"]]], titles: Sequence[str] = ()) -> Figure:
+    """Grey images in named rows; `titles` stand above the columns. Each image has its own contrast."""
+    if not rows or not all(len(row) for row in rows.values()):
+        raise bad_value("rows", {name: len(row) for name, row in rows.items()}, "at least one image in each row")
+    columns = max(len(row) for row in rows.values())
+    figure = Figure(figsize=(1.75 * columns + 1, 1.85 * len(rows) + (0.3 if titles else 0)))
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for row, (name, images) in zip(axes, rows.items(), strict=True):
+        for place, ax in enumerate(row):
+            if place < len(images):
+                ax.imshow(_array(images[place]), cmap="gray")
+            _bare(ax, visible=place < len(images))
+        row[0].set_ylabel(name, rotation=0, ha="right", va="center")
+    for ax, title in zip(axes[0], titles, strict=False):
+        ax.set_title(title, loc="center")
+    return figure
+
+
+@_styled
+def weight_maps(
+    maps: Mapping[str, Float[Tensor, "height width"]],
+    image: Num[Tensor, "height width"] | None = None,
+    region: Bool[Tensor, "height width"] | None = None,
+    shared_scale: bool = True,
+) -> Figure:
+    """Maps side by side, after the image where one is given, with the outline of the region.
+
+    With `shared_scale` one colour bar from the lowest to the highest weight of all maps; else one for each.
+    """
+    if not maps:
+        raise bad_value("maps", "none", "at least one weight map")
+    panels = len(maps) + (image is not None)
+    figure = Figure(figsize=(2.7 * panels + (0.6 if shared_scale else 0.9 * len(maps)), 2.75))
+    axes = list(figure.subplots(1, panels, squeeze=False)[0])
+    if image is not None:
+        ax = axes.pop(0)
+        ax.imshow(_array(image), cmap="gray")
+        ax.set_title("mean image")
+        _outline(ax, region)
+        _bare(ax)
+    low, high = min(float(m.min()) for m in maps.values()), max(float(m.max()) for m in maps.values())
+    for ax, (name, weights) in zip(axes, maps.items(), strict=True):
+        scale = {"vmin": low, "vmax": high} if shared_scale else {}
+        shown = ax.imshow(_array(weights), **scale)
+        ax.set_title(name)
+        _outline(ax, region)
+        _bare(ax)
+        if not shared_scale:
+            _colour_bar(figure, shown, [ax])
+    if shared_scale:
+        _colour_bar(figure, shown, axes)
+    return figure
+
+
+@_styled
+def seeds(values: Mapping[str, Sequence[float]], label: str, chance: float | None = None) -> Figure:
+    """One row an arm: a dot for each seed and a line at their mean, so that the spread is seen beside the gain."""
+    figure = Figure(figsize=(7.5, 0.55 * len(values) + 1.3))
+    ax = figure.subplots()
+    for row, scores in enumerate(values.values()):
+        ax.plot(scores, [row] * len(scores), "o", color=f"C{row % 6}", alpha=0.6, markersize=9)
+        mean = float(np.mean(scores))
+        ax.plot([mean, mean], [row - 0.3, row + 0.3], color=f"C{row % 6}", linewidth=3)
+        ax.annotate(f"{mean:.3f}", (1.01, row), xycoords=("axes fraction", "data"), va="center")
+    if chance is not None:
+        ax.axvline(chance, color="0.6", linestyle=":", zorder=0)
+    ax.set_yticks(range(len(values)), list(values))
+    ax.set_ylim(len(values) - 0.4, -0.6)
+    ax.set_xlabel(f"{label} (dots: seeds, bar and number: mean)")
+    return figure
+
+
+@_styled
+def curves(
+    lines: Mapping[str, Sequence[float]],
+    ylabel: str,
+    xlabel: str = "epoch",
+    x: Sequence[float] | None = None,
+    mark: float | None = None,
+) -> Figure:
+    """One line for each name; `mark` draws a dotted vertical line, at the best epoch, say."""
+    figure = Figure(figsize=(7.5, 3.6))
+    ax = figure.subplots()
+    for name, values in lines.items():
+        ax.plot(range(1, len(values) + 1) if x is None else x, values, label=name)
+    if mark is not None:
+        ax.axvline(mark, color="0.5", linestyle=":")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=x is None))
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.legend()
+    return figure
+
+
+@_styled
+def data_matrix(
+    matrix: Num[Tensor, "rows columns"], rows: str, columns: str, marked: Sequence[int] = (), title: str = ""
+) -> Figure:
+    """A matrix as a grey picture, with some of its rows marked."""
+    figure = Figure(figsize=(7.5, 7.5 * min(max(len(matrix) / matrix.shape[1], 0.3), 1.2) + 0.8))
+    ax = figure.subplots()
+    ax.imshow(_array(matrix), cmap="gray", aspect="auto")
+    for number, row in enumerate(marked):
+        ax.axhline(row, color=f"C{number % 6}", linewidth=2.5)
+    ax.set(xlabel=columns, ylabel=rows, title=title)
+    return figure
+
+
+@_styled
+def pixel_scatter(
+    points: Float[Tensor, "pixels 2"],
+    groups: Int[Tensor, "height width"],
+    names: Sequence[str],
+    image: Num[Tensor, "height width"] | None = None,
+) -> Figure:
+    """Pixels as points of a plane, coloured by the group they belong to, beside the image with the same colours."""
+    figure = Figure(figsize=(11, 4.6))
+    left, right = figure.subplots(1, 2, width_ratios=[1, 1.5])
+    colours = [f"C{number}" for number in range(len(names))]
+    flat, points = _array(groups).flatten(), _array(points)
+    painted = np.array([matplotlib.colors.to_rgb(colour) for colour in colours])[_array(groups)]
+    if image is not None:
+        grey = _array(image).astype(float)
+        grey = (grey - grey.min()) / (np.ptp(grey) or 1)
+        painted = 0.35 * painted + 0.65 * grey[..., None]
+    left.imshow(painted)
+    left.set_title("where the pixel lies")
+    _bare(left)
+    for number, name in enumerate(names):
+        chosen = points[flat == number]
+        right.plot(chosen[:, 0], chosen[:, 1], "o", color=colours[number], alpha=0.5, markersize=4, label=name)
+    right.set(xlabel="first feature", ylabel="second feature", title="what the pixel does across images")
+    right.legend(markerscale=2.5, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def _array(values: Num[Tensor, "..."]) -> np.ndarray:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+
+
+def _bare(ax: Axes, visible: bool = True) -> None:
+    ax.set(xticks=[], yticks=[])
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    if not visible:
+        ax.set_axis_off()
+
+
+def _outline(ax: Axes, region: Bool[Tensor, "height width"] | None) -> None:
+    if region is not None:
+        ax.contour(_array(region).astype(float), levels=[0.5], colors="white", linewidths=2)
+        ax.contour(_array(region).astype(float), levels=[0.5], colors="black", linewidths=0.8)
+
+
+def _colour_bar(figure: Figure, shown, axes: Sequence[Axes]) -> None:
+    bar = figure.colorbar(shown, ax=axes, shrink=0.85, aspect=14, pad=0.02)
+    bar.set_label("weight")
+    bar.locator = MaxNLocator(4)
+    bar.outline.set_visible(False)
+    bar.update_ticks()

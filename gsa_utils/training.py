@@ -1,0 +1,252 @@
+"""One training loop for any model, any device and any number of processes: Adam, cosine schedule, best epoch kept.
+
+Devices, mixed precision and processes are accelerate's business: it picks CUDA, MPS or the CPU, and reads
+ACCELERATE_MIXED_PRECISION ("bf16", "fp16") and torchrun's variables from the environment.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC
+from tqdm.auto import tqdm
+
+from gsa_utils.attention import WeightMap
+from gsa_utils.checkpoints import load_checkpoint, run_identity, save_checkpoint
+from gsa_utils.errors import bad_value
+from gsa_utils.images import ImageSet
+
+
+class Standardised(nn.Module):
+    """A model behind the one mean and one deviation of its training set, which are saved and exported with it."""
+
+    def __init__(self, model: nn.Module, mean: float, deviation: float):
+        super().__init__()
+        self.model = model
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("deviation", torch.tensor(deviation))
+
+    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
+        return self.model((x - self.mean) / self.deviation)
+
+
+@dataclass
+class TrainingRun:
+    """What `fit` returns.
+
+    Attributes:
+        model: takes `ImageSet.to_float()`, returns logits; holds the weights of the best validation epoch.
+        history: one row an epoch: epoch, train_loss, valid_loss, valid_accuracy, valid_auroc, seconds.
+        maps: the weight map (H, W) after each epoch, on the CPU; empty without attention.
+        seconds: training time over all sittings, validation included.
+        best_epoch: the row of `history` whose weights `model` holds, counted from 0.
+    """
+
+    model: nn.Module
+    history: list[dict[str, float]] = field(default_factory=list)
+    maps: list[Float[Tensor, "height width"]] = field(default_factory=list)
+    seconds: float = 0.0
+    best_epoch: int = -1
+
+
+def fit(
+    model: nn.Module,
+    train: ImageSet,
+    valid: ImageSet,
+    *,
+    epochs: int,
+    batch_size: int = 64,
+    lr: float = 1e-3,
+    attention_lr: float = 1e-2,
+    seed: int = 0,
+    checkpoint_dir: str | Path | None = None,
+    progress: bool = True,
+) -> TrainingRun:
+    """Train the CNN and the pixel classifier together, by one cross-entropy loss; `model` is changed in place.
+
+    `seed` fixes the order of the images and whatever the model draws while it trains (dropout), epoch by epoch; the
+    initial weights are the caller's (`torch.manual_seed` before building). On one CPU the result repeats bit for bit.
+    The global random state is left as it was.
+
+    Args:
+        model: images to logits; from `build_backbone`, `attend`, or anywhere else.
+        train, valid: `valid` picks the best epoch: highest AUROC, among equals lowest loss.
+        lr, attention_lr: Adam's learning rates of the CNN and of the weight maps in it; both follow a cosine to zero.
+        checkpoint_dir: where the state is written, atomically, after each epoch. The same call finds it there and goes
+            on, to the same bits as if it had never stopped; a finished run is returned at once.
+        progress: a bar with the time left.
+
+    Raises:
+        ValueError: sets that don't fit together or hold one class only, settings out of range, a checkpoint of
+            another run.
+        RuntimeError: a loss that is no longer a number, or a weight map that no gradient reaches.
+    """
+    _check_sets(train, valid)
+    settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "attention_lr": attention_lr, "seed": seed}
+    _check_settings(settings)
+    if not isinstance(model, Standardised):
+        pixels = train.images.float()
+        model = Standardised(model, pixels.mean().item() / 255, max(pixels.std().item() / 255, 1e-6))
+    accelerator = Accelerator()
+    optimiser = torch.optim.Adam(_parameter_groups(model, lr, attention_lr))
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs)
+    loader = DataLoader(
+        TensorDataset(train.images, train.labels),
+        batch_size=batch_size,
+        shuffle=True,
+        generator=torch.Generator(),
+        drop_last=len(train) % batch_size == 1,  # BatchNorm can't standardise a last batch of one image
+    )
+    order = loader.generator
+    prepared, optimiser, loader = accelerator.prepare(model, optimiser, loader)
+
+    run, best = TrainingRun(model), {}
+    weight_maps = [module for module in model.modules() if isinstance(module, WeightMap)]
+    identity = run_identity(model, settings, train, valid) if checkpoint_dir is not None else {}
+    saved = load_checkpoint(checkpoint_dir, identity) if checkpoint_dir is not None else None
+    if saved is not None:
+        model.load_state_dict(saved["model"])
+        optimiser.load_state_dict(saved["optimiser"])
+        scheduler.load_state_dict(saved["scheduler"])
+        best = saved["best"]
+        run = TrainingRun(model, saved["history"], saved["maps"], saved["seconds"], saved["best_epoch"])
+    epochs_left = range(len(run.history), epochs)
+    bar = tqdm(
+        epochs_left, "fit", epochs, initial=len(run.history), disable=not progress or not accelerator.is_main_process
+    )
+    with torch.random.fork_rng():
+        for epoch in bar:
+            started = time.perf_counter()
+            # Everything random in an epoch follows from (seed, epoch): there is no other random state to save.
+            torch.manual_seed(seed * 100_003 + epoch)
+            order.manual_seed(seed * 100_003 + epoch)
+            train_loss = _train_epoch(prepared, optimiser, loader, accelerator, weight_maps, epoch)
+            scheduler.step()
+            scores = evaluate(model, valid, batch_size=256)
+            run.maps += [weight_map.map().detach().float().cpu().clone() for weight_map in weight_maps[:1]]
+            row = {
+                "epoch": epoch,
+                "train_loss": train_loss,
+                **{f"valid_{name}": score for name, score in scores.items()},
+            }
+            run.history.append({**row, "seconds": time.perf_counter() - started})
+            if not best or _rank(run.history[-1]) > _rank(run.history[run.best_epoch]):
+                run.best_epoch = epoch
+                best = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+            run.seconds += run.history[-1]["seconds"]
+            if checkpoint_dir is not None and accelerator.is_main_process:
+                state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "best": best}
+                state |= {"scheduler": scheduler.state_dict(), "history": run.history, "maps": run.maps}
+                state |= {"seconds": run.seconds, "best_epoch": run.best_epoch}
+                save_checkpoint(checkpoint_dir, identity, state)
+            bar.set_postfix(loss=f"{train_loss:.3f}", valid_auroc=f"{scores['auroc']:.3f}")
+    run.model = accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)
+    run.model.load_state_dict(best)
+    run.model.eval()
+    return run
+
+
+def evaluate(model: nn.Module, image_set: ImageSet, batch_size: int = 256) -> dict[str, float]:
+    """Accuracy, AUROC (for more than two classes the mean of one against the rest) and mean cross-entropy loss.
+
+    The model is used in evaluation mode, on the device it is on, and left in the mode it came in.
+
+    Raises:
+        ValueError: a set without images of every class, for which AUROC is not defined.
+    """
+    if min(image_set.class_counts) == 0:
+        raise bad_value("image_set", f"{image_set!r}", "images of every class; AUROC is not defined otherwise")
+    device = next((value.device for value in [*model.parameters(), *model.buffers()]), torch.device("cpu"))
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        logits = torch.cat(
+            [model(images.to(device).float() / 255).float() for images in image_set.images.split(batch_size)]
+        )
+    model.train(was_training)
+    labels, classes = image_set.labels.to(device), len(image_set.class_names)
+    if logits.shape != (len(labels), classes):
+        raise bad_value("model", f"outputs of shape {tuple(logits.shape)}", f"logits ({len(labels)}, {classes})")
+    return {
+        "accuracy": MulticlassAccuracy(classes, average="micro").to(device)(logits, labels).item(),
+        "auroc": MulticlassAUROC(classes).to(device)(logits.softmax(dim=1), labels).item(),
+        "loss": F.cross_entropy(logits, labels).item(),
+    }
+
+
+def _train_epoch(
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    loader: DataLoader,
+    accelerator: Accelerator,
+    weight_maps: list[WeightMap],
+    epoch: int,
+) -> float:
+    """Mean training loss of one pass."""
+    model.train()
+    total, count = torch.zeros((), device=accelerator.device), 0
+    for step, (images, labels) in enumerate(loader):
+        loss = F.cross_entropy(model(images.float() / 255), labels)
+        optimiser.zero_grad(set_to_none=True)
+        accelerator.backward(loss)
+        if epoch == 0 and step == 0:
+            _check_reached(weight_maps)
+        optimiser.step()
+        total, count = total + loss.detach() * len(labels), count + len(labels)
+    mean = accelerator.reduce(total / count, reduction="mean").item()
+    if mean != mean:
+        raise RuntimeError(f"the training loss is not a number in epoch {epoch}; a lower lr may help")
+    return mean
+
+
+def _check_reached(weight_maps: list[WeightMap]) -> None:
+    """A map hooked to a submodule that the model never calls would train to nothing without a word."""
+    for weight_map in weight_maps:
+        if any(weight.requires_grad and weight.grad is None for weight in weight_map.parameters()):
+            raise RuntimeError("no gradient reaches the weight map: the submodule it is attached `at` is never called")
+
+
+def _rank(row: dict[str, float]) -> float:
+    return -row["valid_loss"]
+
+
+def _parameter_groups(model: nn.Module, lr: float, attention_lr: float) -> Iterator[dict[str, object]]:
+    """The weights of the maps learn at their own rate; frozen maps have none."""
+    in_maps = {id(p) for module in model.modules() if isinstance(module, WeightMap) for p in module.parameters()}
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    if not trainable:
+        raise bad_value("model", "no weights that require a gradient", "something to train")
+    groups = [
+        {"params": [p for p in trainable if id(p) not in in_maps], "lr": lr},
+        {"params": [p for p in trainable if id(p) in in_maps], "lr": attention_lr},
+    ]
+    return (group for group in groups if group["params"])
+
+
+def _check_sets(train: ImageSet, valid: ImageSet) -> None:
+    for argument, image_set in (("train", train), ("valid", valid)):
+        if not isinstance(image_set, ImageSet):
+            raise bad_value(argument, type(image_set).__name__, "an ImageSet")
+        if min(image_set.class_counts) == 0 or len(image_set.class_names) < 2:
+            raise bad_value(argument, f"{image_set!r}", "images of every class, and at least two classes")
+    if train.images.shape[1:] != valid.images.shape[1:] or list(train.class_names) != list(valid.class_names):
+        raise bad_value("valid", f"{valid!r}", f"the image shape and classes of train, {train!r}")
+
+
+def _check_settings(settings: dict[str, float]) -> None:
+    for argument in ("epochs", "batch_size"):
+        least = 2 if argument == "batch_size" else 1
+        if not isinstance(settings[argument], int) or settings[argument] < least:
+            raise bad_value(argument, settings[argument], f"a whole number, at least {least}")
+    for argument in ("lr", "attention_lr"):
+        if not settings[argument] > 0:
+            raise bad_value(argument, settings[argument], "a positive number")
+    if not isinstance(settings["seed"], int) or settings["seed"] < 0:
+        raise bad_value("seed", settings["seed"], "a whole number, 0 or above")

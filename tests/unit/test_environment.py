@@ -1,0 +1,116 @@
+"""pyproject.toml (ranges), constraints.txt (pins) and environment.yml (conda) name the same things."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+CONDA_NAME = {"torch": "pytorch", "matplotlib": "matplotlib-base"}  # the latter leaves Qt out
+TEXTS = {name: (ROOT / name).read_text() for name in ("pyproject.toml", "constraints.txt", "environment.yml")}
+# Besides torch itself, what must be pinned on a plain Linux machine with Python 3.11.
+LINUX = default_environment() | {"python_version": "3.11", "python_full_version": "3.11.9", "sys_platform": "linux"}
+
+
+def disagreements(texts: dict[str, str]) -> list[str]:
+    """What is wrong between the three files, in words; empty when they agree."""
+    project = tomllib.loads(texts["pyproject.toml"])
+    groups = [project["project"]["dependencies"], *project["project"]["optional-dependencies"].values()]
+    wanted = {canonicalize_name(r.name): r for group in groups for r in map(Requirement, group)}
+    pair = {r.name: r for r in map(Requirement, project["tool"]["uv"]["constraint-dependencies"])}
+    return [
+        *_wrong_pins(wanted, pair, texts["constraints.txt"]),
+        *_wrong_conda(wanted, project["project"]["requires-python"], texts["environment.yml"]),
+    ]
+
+
+def _wrong_pins(wanted: dict[str, Requirement], pair: dict[str, Requirement], constraints: str) -> list[str]:
+    wrong, pins = [], {}
+    for line in filter(None, (line.partition("#")[0].strip() for line in constraints.splitlines())):
+        try:
+            pin = Requirement(line)
+        except ValueError:
+            wrong.append(f"constraints.txt: {line!r} is no requirement")
+            continue
+        if pin.url or not re.fullmatch(r"==[\w.]+", str(pin.specifier)):  # no host, no folder, no +cpu build
+            wrong.append(f"constraints.txt: {line!r} is no plain pin")
+        elif pin.marker is None or pin.marker.evaluate(LINUX):
+            pins[canonicalize_name(pin.name)] = str(pin.specifier).removeprefix("==")
+    for name, requirement in wanted.items():
+        if name not in pins:
+            wrong.append(f"constraints.txt: no pin for {name}")
+        elif pins[name] not in requirement.specifier:
+            wrong.append(f"constraints.txt: {name} {pins[name]} is outside {requirement.specifier}")
+    if sorted(pair) != ["torch", "torchvision"]:
+        wrong.append(f"pyproject.toml: the tested pair is {sorted(pair)}")
+    wrong += [
+        f"constraints.txt: {name} is not the tested one"
+        for name, r in pair.items()
+        if pins.get(name) not in r.specifier
+    ]
+    return wrong
+
+
+def _wrong_conda(wanted: dict[str, Requirement], python: str, environment: str) -> list[str]:
+    conda = yaml.safe_load(environment)
+    lines = [line for line in conda["dependencies"] if isinstance(line, str)]
+    by_pip = [line for part in conda["dependencies"] if isinstance(part, dict) for line in part["pip"]]
+    wrong = []
+    if "-e ." not in by_pip:
+        wrong.append("environment.yml: the package itself is not installed")
+    for line in [*conda["channels"], *lines, *by_pip]:
+        if "/" in line or ":" in line:
+            wrong.append(f"environment.yml: {line!r} names a host or a folder")
+    versions = [line.removeprefix("python=") for line in lines if line.startswith("python=")]
+    if len(versions) != 1 or versions[0] not in Requirement(f"python{python}").specifier:
+        wrong.append(f"environment.yml: Python {versions}, expected one version {python}")
+    ours = {CONDA_NAME.get(name, name): str(r.specifier) for name, r in wanted.items()}
+    theirs = {}
+    for line in [*lines, *by_pip]:
+        if line not in ("pip", "-e .") and not line.startswith("python="):
+            name, specifier = re.fullmatch(r"([\w.-]+)(.*)", line).groups()
+            theirs[canonicalize_name(name)] = specifier
+    for name in ours.keys() | theirs.keys():
+        if ours.get(name) != theirs.get(name):
+            wrong.append(f"environment.yml: {name} is {theirs.get(name)}, in pyproject.toml {ours.get(name)}")
+    return wrong
+
+
+def test_the_three_files_agree():
+    assert disagreements(TEXTS) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "complaint"),
+    [
+        ("pyproject.toml", '"pooch>=', '"brand-new>=1", "pooch>=', "no pin for brand-new"),
+        ("pyproject.toml", '"pooch>=', '"brand-new>=1", "pooch>=', "brand-new is None"),
+        ("pyproject.toml", '"pooch>=', '"pooch>=99', " is outside >=99"),
+        ("pyproject.toml", r'"torch==[\d.]+"', '"torch==99.0"', "torch is not the tested one"),
+        ("pyproject.toml", r', "torchvision==[\d.]+"', "", "the tested pair is ['torch']"),
+        ("pyproject.toml", 'requires-python = ">=3.11"', 'requires-python = ">=3.12"', "Python ['3.11']"),
+        ("constraints.txt", r"\ntorchvision==[\d.]+", "", "no pin for torchvision"),
+        ("constraints.txt", r"\ntorchvision==[\d.]+", "\ntorchvision==0.21.0", "torchvision is not the tested one"),
+        ("constraints.txt", r"\n(torch==[\d.]+)", r"\n\1+cpu", "no plain pin"),
+        ("constraints.txt", r"\n(torch==[\d.]+)", r"\n\1 ; sys_platform == 'win32'", "no pin for torch"),
+        ("constraints.txt", "\ntqdm==", "\ntqdm>=", "no plain pin"),
+        ("constraints.txt", "\ntqdm==", "\ntqdm @ file:///wheels/tqdm.whl#", "no plain pin"),
+        ("constraints.txt", "\ntqdm==", "\n--index-url https://example.org/simple\ntqdm==", "is no requirement"),
+        ("environment.yml", "  - pooch>=1.8.2\n", "", "pooch is None"),
+        ("environment.yml", "pooch>=1.8.2", "pooch>=1.8", "pooch is >=1.8, in pyproject.toml >=1.8.2"),
+        ("environment.yml", "pooch>=1.8.2", "pooch>=1.8.2\n  - leftover", "leftover"),
+        ("environment.yml", "- conda-forge", "- https://example.org/conda", "names a host"),
+        ("environment.yml", "medmnist>=3.0.2", "medmnist @ file:///wheels/medmnist.whl", "names a host or a folder"),
+        ("environment.yml", "      - -e .\n", "", "the package itself"),
+        ("environment.yml", "python=3.11", "python=3.10", "Python ['3.10']"),
+    ],
+)
+def test_a_disagreement_is_found(name, old, new, complaint):
+    spoiled, count = re.subn(old, new, TEXTS[name], count=1)
+    assert count == 1
+    assert complaint in "\n".join(disagreements(TEXTS | {name: spoiled}))
