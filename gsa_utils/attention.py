@@ -49,8 +49,9 @@ class WeightMap(nn.Module):
 
         A map of another size is resized: averaged where x is coarser, interpolated where it is finer.
         """
-        if x.ndim != 4 or not x.is_floating_point():
-            raise bad_value("x", f"{x.dtype} of shape {tuple(x.shape)}", "floating-point activations (B, C, h, w)")
+        if not isinstance(x, Tensor) or x.ndim != 4 or not x.is_floating_point():
+            came = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+            raise bad_value("x", came, "floating-point activations (B, C, h, w)")
         weight = self.map()[None, None]  # (1, 1, H, W)
         if weight.shape[-2:] != x.shape[-2:]:
             coarser = x.shape[-2] <= weight.shape[-2] and x.shape[-1] <= weight.shape[-1]
@@ -71,10 +72,13 @@ class WeightMap(nn.Module):
     def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing, unexpected, errors):
         # A frozen map loads into either kind. The other way round the classifier can't be brought back, and
         # strict=False would pass over that in silence, so it is reported as an error of its own.
-        ours = [key for key in state_dict if key.startswith(prefix)]
-        if prefix + "frozen_map" in ours:
+        saved, size = state_dict.get(prefix + "frozen_map"), self.map().shape
+        if saved is not None and saved.shape != size:
+            errors.append(f"size mismatch for {prefix}frozen_map: saved {tuple(saved.shape)}, here {tuple(size)}")
+            return
+        if saved is not None:
             self.freeze()
-        elif self.frozen and ours:
+        elif self.frozen and any(key.startswith(prefix) for key in state_dict):
             errors.append(
                 f"{prefix.rstrip('.') or type(self).__name__}: the saved map is still trainable, but this module was "
                 "frozen and holds no classifier any more; load into a new, unfrozen module"
@@ -92,7 +96,8 @@ class GlobalSpatialAttention(WeightMap):
 
     Args:
         features: (1, K, H, W) from `pixel_features`; a buffer, it moves and is saved with the module.
-        hidden: width of the hidden layer; 0 for logistic regression.
+        hidden: width of the hidden layer; 0 for logistic regression, without an intercept: an SGD step then changes the
+            logits by exactly -lr * X X^T g, and a constant added to all logits is little more than a rescaling.
         kernel_size: 1, or an odd number for a pixel CNN whose (first) layer also sees the neighbours.
 
     Raises:
@@ -101,7 +106,7 @@ class GlobalSpatialAttention(WeightMap):
 
     def __init__(self, features: Float[Tensor, "1 features height width"], hidden: int = 32, kernel_size: int = 1):
         super().__init__()
-        if not isinstance(features, Tensor) or features.ndim != 4 or len(features) != 1:
+        if not isinstance(features, Tensor) or features.ndim != 4 or len(features) != 1 or not features.numel():
             came = f"shape {tuple(features.shape)}" if isinstance(features, Tensor) else type(features).__name__
             raise bad_value("features", came, "a tensor (1, K, H, W), as pixel_features returns it")
         if not features.is_floating_point() or not torch.isfinite(features).all():
@@ -110,21 +115,27 @@ class GlobalSpatialAttention(WeightMap):
             raise bad_value("hidden", hidden, "0 for logistic regression, or the width of the hidden layer")
         if not isinstance(kernel_size, int) or kernel_size < 1 or kernel_size % 2 == 0:
             raise bad_value("kernel_size", kernel_size, "an odd number, 1 for pixels on their own")
-        self.register_buffer("features", features)
-        count, around = features.shape[1], {"kernel_size": kernel_size, "padding": kernel_size // 2}
+        # A copy: load_state_dict writes into it, and the caller may use the same features for another map.
+        self.register_buffer("features", features.detach().to(torch.get_default_dtype(), copy=True))
+        count, place = features.shape[1], {"device": features.device}
+        # Zeros around the features would mark the border as something special.
+        around = {"padding": kernel_size // 2, "padding_mode": "replicate" if kernel_size > 1 else "zeros"}
         if hidden:
-            first = nn.Conv2d(count, hidden, **around, padding_mode="replicate" if kernel_size > 1 else "zeros")
-            last = nn.Conv2d(hidden, 1, kernel_size=1)
+            first = nn.Conv2d(count, hidden, kernel_size, **around, **place)
+            last = nn.Conv2d(hidden, 1, kernel_size=1, **place)
             self.classifier = nn.Sequential(first, nn.ReLU(), last)
         else:
-            last = nn.Conv2d(count, 1, **around, padding_mode="replicate" if kernel_size > 1 else "zeros")
+            last = nn.Conv2d(count, 1, kernel_size, **around, **place, bias=False)
             self.classifier = nn.Sequential(last)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        for start in last.parameters():
+            nn.init.zeros_(start)
 
     def logits(self) -> Float[Tensor, "height width"]:
         """The pixel classifier's logits; in full precision also under autocast, for a map of 256 levels is no map."""
-        with torch.autocast(self.features.device.type, enabled=False):
+        device = self.features.device.type
+        if not torch.amp.is_autocast_available(device):  # there is none to turn off on "meta"
+            return self.classifier(self.features)[0, 0]
+        with torch.autocast(device, enabled=False):
             return self.classifier(self.features)[0, 0]
 
     def _drop_source(self) -> None:
@@ -161,6 +172,8 @@ class Attended(nn.Module):
             model.get_submodule(at).register_forward_pre_hook(self._weigh)
 
     def _weigh(self, module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        if not args:
+            raise RuntimeError(f"at={self.at!r}: the model hands this submodule its activations by keyword")
         return (self.attention(args[0]), *args[1:])
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Tensor:
@@ -183,5 +196,5 @@ def attend(model: nn.Module, attention: nn.Module, at: str | None = None) -> nn.
     """
     names = [name for name, _ in model.named_modules() if name]
     if at is not None and at not in names:
-        raise unknown_name("at", at, [*names[:40], "..."] if len(names) > 40 else names)
+        raise unknown_name("at", at, names)
     return Attended(model, attention, at)

@@ -1,5 +1,6 @@
 """The state of a training run on disk: written whole or not at all, read back only into the same run."""
 
+import io
 import os
 import zlib
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from gsa_utils.attention import Attended, WeightMap
 from gsa_utils.images import ImageSet
 
 FILE_NAME = "checkpoint.pt"
@@ -15,15 +17,18 @@ FILE_NAME = "checkpoint.pt"
 def run_identity(
     model: nn.Module, settings: dict[str, float], train: ImageSet, valid: ImageSet
 ) -> dict[str, str | float]:
-    """What must be equal for a run to be continued: settings, both sets' bytes, the model's shapes, pixel features."""
-    state = model.state_dict()
-    shapes = ";".join(f"{name}{tuple(value.shape)}" for name, value in state.items())
-    features = [value for name, value in state.items() if name.endswith("attention.features")]
+    """What must be equal for a run to be continued: settings, both sets' bytes, the model's shapes, the map's source."""
+    shapes = ";".join(f"{name}{tuple(value.shape)}" for name, value in model.state_dict().items())
+    trained = ";".join(name for name, weight in model.named_parameters() if weight.requires_grad)
+    # The buffers of a map: the features of its pixels, or the frozen map itself.
+    features = [value for part in model.modules() if isinstance(part, WeightMap) for value in part.buffers()]
     return {
         **settings,
         "train images": _checksum(train.images, train.labels),
         "valid images": _checksum(valid.images, valid.labels),
         "weights' names and shapes": f"{zlib.crc32(shapes.encode()):08x}",
+        "trained weights": f"{zlib.crc32(trained.encode()):08x}",
+        "place of the map": ", ".join(part.at or "input" for part in model.modules() if isinstance(part, Attended)),
         "pixel features": _checksum(*features),
     }
 
@@ -44,13 +49,21 @@ def load_checkpoint(folder: str | Path, identity: dict[str, str | float]) -> dic
     """The state saved last, or None where there is none.
 
     Raises:
-        ValueError: the folder holds a run with other settings, images or model; nothing is overwritten.
+        ValueError: the folder holds a run with other settings, images or model, or a damaged file; nothing is
+            overwritten.
     """
     path = Path(folder) / FILE_NAME
     if not path.exists():
         return None
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    saved = state["identity"]
+    content = io.BytesIO(path.read_bytes())
+    try:
+        state = torch.load(content, map_location="cpu", weights_only=True)
+        saved = dict(state["identity"])
+    except Exception as error:  # torch.load raises half a dozen kinds, none of which names the file
+        raise ValueError(
+            f"checkpoint_dir: {path} is damaged or was not written by fit ({type(error).__name__}); "
+            "delete it to begin anew, or choose another folder"
+        ) from error
     differing = [name for name in identity if saved.get(name) != identity[name]]
     if differing:
         came = ", ".join(f"{name} {saved.get(name)}" for name in differing)

@@ -14,4 +14,4 @@ def unknown_name(argument: str, came: object, names: Iterable[str]) -> ValueErro
     names = list(names)
     near = difflib.get_close_matches(str(came).lower(), names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    return bad_value(argument, repr(came), f"{hint}one of {', '.join(names)}")
+    return bad_value(argument, repr(came), f"{hint}one of {', '.join(names[:40])}{', ...' if len(names) > 40 else ''}")

@@ -129,7 +129,7 @@ def data_matrix(
     matrix: Num[Tensor, "rows columns"], rows: str, columns: str, marked: Sequence[int] = (), title: str = ""
 ) -> Figure:
     """A matrix as a grey picture, with some of its rows marked."""
-    figure = Figure(figsize=(7.5, 7.5 * min(max(len(matrix) / matrix.shape[1], 0.3), 1.2) + 0.8))
+    figure = Figure(figsize=(7.5, 7.5 * min(max(len(matrix) / matrix.shape[1], 0.3), 0.6) + 0.8))
     ax = figure.subplots()
     ax.imshow(_array(matrix), cmap="gray", aspect="auto")
     for number, row in enumerate(marked):
@@ -143,6 +143,7 @@ def pixel_scatter(
     points: Float[Tensor, "pixels 2"],
     groups: Int[Tensor, "height width"],
     names: Sequence[str],
+    axes: tuple[str, str],
     image: Num[Tensor, "height width"] | None = None,
 ) -> Figure:
     """Pixels as points of a plane, coloured by the group they belong to, beside the image with the same colours."""
@@ -161,7 +162,7 @@ def pixel_scatter(
     for number, name in enumerate(names):
         chosen = points[flat == number]
         right.plot(chosen[:, 0], chosen[:, 1], "o", color=colours[number], alpha=0.5, markersize=4, label=name)
-    right.set(xlabel="first feature", ylabel="second feature", title="what the pixel does across images")
+    right.set(xlabel=axes[0], ylabel=axes[1], title="what the pixel does across images")
     right.legend(markerscale=2.5, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 

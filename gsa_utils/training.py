@@ -4,6 +4,7 @@ Devices, mixed precision and processes are accelerate's business: it picks CUDA,
 ACCELERATE_MIXED_PRECISION ("bf16", "fp16") and torchrun's variables from the environment.
 """
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -77,7 +78,7 @@ def fit(
 
     Args:
         model: images to logits; from `build_backbone`, `attend`, or anywhere else.
-        train, valid: `valid` picks the best epoch: highest AUROC, among equals lowest loss.
+        train, valid: `valid` picks the best epoch, the one of the lowest loss.
         lr, attention_lr: Adam's learning rates of the CNN and of the weight maps in it; both follow a cosine to zero.
         checkpoint_dir: where the state is written, atomically, after each epoch. The same call finds it there and goes
             on, to the same bits as if it had never stopped; a finished run is returned at once.
@@ -104,7 +105,7 @@ def fit(
         generator=torch.Generator(),
         drop_last=len(train) % batch_size == 1,  # BatchNorm can't standardise a last batch of one image
     )
-    order = loader.generator
+    order, classes = loader.generator, len(train.class_names)
     prepared, optimiser, loader = accelerator.prepare(model, optimiser, loader)
 
     run, best = TrainingRun(model), {}
@@ -127,9 +128,11 @@ def fit(
             # Everything random in an epoch follows from (seed, epoch): there is no other random state to save.
             torch.manual_seed(seed * 100_003 + epoch)
             order.manual_seed(seed * 100_003 + epoch)
-            train_loss = _train_epoch(prepared, optimiser, loader, accelerator, weight_maps, epoch)
+            train_loss = _train_epoch(prepared, optimiser, loader, accelerator, weight_maps, classes, epoch)
+            _check_finite("training", train_loss, epoch)
             scheduler.step()
             scores = evaluate(model, valid, batch_size=256)
+            _check_finite("validation", scores["loss"], epoch)
             run.maps += [weight_map.map().detach().float().cpu().clone() for weight_map in weight_maps[:1]]
             row = {
                 "epoch": epoch,
@@ -164,21 +167,35 @@ def evaluate(model: nn.Module, image_set: ImageSet, batch_size: int = 256) -> di
     if min(image_set.class_counts) == 0:
         raise bad_value("image_set", f"{image_set!r}", "images of every class; AUROC is not defined otherwise")
     device = next((value.device for value in [*model.parameters(), *model.buffers()]), torch.device("cpu"))
-    was_training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
-    with torch.inference_mode():
-        logits = torch.cat(
-            [model(images.to(device).float() / 255).float() for images in image_set.images.split(batch_size)]
-        )
-    model.train(was_training)
-    labels, classes = image_set.labels.to(device), len(image_set.class_names)
-    if logits.shape != (len(labels), classes):
-        raise bad_value("model", f"outputs of shape {tuple(logits.shape)}", f"logits ({len(labels)}, {classes})")
+    try:
+        with torch.inference_mode():
+            outputs = [model(images.to(device).float() / 255) for images in image_set.images.split(batch_size)]
+    finally:
+        for module, training in modes:
+            module.training = training
+    labels, classes = image_set.labels.cpu(), len(image_set.class_names)
+    for output, batch in zip(outputs, labels.split(batch_size), strict=True):
+        _check_logits(output, len(batch), classes)
+    logits = torch.cat(outputs).float().cpu()
     return {
-        "accuracy": MulticlassAccuracy(classes, average="micro").to(device)(logits, labels).item(),
-        "auroc": MulticlassAUROC(classes).to(device)(logits.softmax(dim=1), labels).item(),
+        "accuracy": MulticlassAccuracy(classes, average="micro")(logits, labels).item(),
+        "auroc": MulticlassAUROC(classes)(_ranks(logits), labels).item(),
         "loss": F.cross_entropy(logits, labels).item(),
     }
+
+
+def _ranks(logits: Float[Tensor, "n classes"]) -> Float[Tensor, "n classes"]:
+    """The order of the images by the odds of each class against the rest, as numbers from 0 to 1.
+
+    Probabilities would do for AUROC, were they not rounded to 1 for all images that a confident model is sure of.
+    """
+    columns = []
+    for one in range(logits.shape[1]):
+        rest = torch.cat([logits[:, :one], logits[:, one + 1 :]], dim=1).double().logsumexp(dim=1)
+        columns.append(torch.unique(logits[:, one] - rest, return_inverse=True)[1])
+    return torch.stack(columns, dim=1).double() / len(logits)
 
 
 def _train_epoch(
@@ -187,23 +204,35 @@ def _train_epoch(
     loader: DataLoader,
     accelerator: Accelerator,
     weight_maps: list[WeightMap],
+    classes: int,
     epoch: int,
 ) -> float:
     """Mean training loss of one pass."""
     model.train()
     total, count = torch.zeros((), device=accelerator.device), 0
     for step, (images, labels) in enumerate(loader):
-        loss = F.cross_entropy(model(images.float() / 255), labels)
+        logits = model(images.float() / 255)
+        if epoch == 0 and step == 0:
+            _check_logits(logits, len(labels), classes)
+        loss = F.cross_entropy(logits, labels)
         optimiser.zero_grad(set_to_none=True)
         accelerator.backward(loss)
         if epoch == 0 and step == 0:
             _check_reached(weight_maps)
         optimiser.step()
         total, count = total + loss.detach() * len(labels), count + len(labels)
-    mean = accelerator.reduce(total / count, reduction="mean").item()
-    if mean != mean:
-        raise RuntimeError(f"the training loss is not a number in epoch {epoch}; a lower lr may help")
-    return mean
+    return accelerator.reduce(total / count, reduction="mean").item()
+
+
+def _check_logits(logits: object, count: int, classes: int) -> None:
+    if not isinstance(logits, Tensor) or logits.shape != (count, classes):
+        came = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"type {type(logits).__name__}"
+        raise bad_value("model", f"outputs of {came}", f"logits ({count}, {classes})")
+
+
+def _check_finite(kind: str, loss: float, epoch: int) -> None:
+    if not math.isfinite(loss):
+        raise RuntimeError(f"the {kind} loss is not a number in epoch {epoch}; a lower lr may help")
 
 
 def _check_reached(weight_maps: list[WeightMap]) -> None:
