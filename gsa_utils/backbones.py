@@ -4,6 +4,8 @@ The families are torchvision's, with two changes that small images need (both co
 from the paper): a 3x3 stem of stride 1 in place of the wide strided one, and no pooling before the first stage.
 """
 
+from collections import OrderedDict
+
 import torchvision.models as zoo
 from torch import nn
 
@@ -62,14 +64,12 @@ def _resnet(in_channels: int, num_classes: int) -> nn.Module:
 
 
 def _vgg(in_channels: int, num_classes: int) -> nn.Module:
-    net = zoo.vgg11_bn(num_classes=num_classes, init_weights=False)
-    net.features[0] = nn.Conv2d(in_channels, 64, kernel_size=3, padding=1)
-    # Five halvings and a head of 120 million weights are made for 224 pixels: keep three halvings and one layer.
-    pools = [place for place, layer in enumerate(net.features) if isinstance(layer, nn.MaxPool2d)]
-    for place in pools[3:]:
-        net.features[place] = nn.Identity()
-    net.avgpool, net.classifier = nn.AdaptiveAvgPool2d(1), nn.Linear(512, num_classes)
-    return net
+    # Eleven layers with batch norm (configuration A of arXiv:1409.1556), without the last two halvings and with one
+    # linear layer: the original head of 120 million weights is made for 224 pixels.
+    layers = zoo.vgg.make_layers([64, "M", 128, "M", 256, 256, "M", 512, 512, 512, 512], batch_norm=True)
+    layers[0] = nn.Conv2d(in_channels, 64, kernel_size=3, padding=1)
+    head = {"avgpool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(), "classifier": nn.Linear(512, num_classes)}
+    return nn.Sequential(OrderedDict(features=layers, **head))
 
 
 def _densenet(in_channels: int, num_classes: int) -> nn.Module:

@@ -17,7 +17,7 @@ FILE_NAME = "checkpoint.pt"
 def run_identity(
     model: nn.Module, settings: dict[str, float], train: ImageSet, valid: ImageSet
 ) -> dict[str, str | float]:
-    """What must be equal for a run to be continued: settings, both sets' bytes, the model's shapes, the map's source."""
+    """What must be equal for a run to be continued: settings, images, shapes of the weights, source of the map."""
     shapes = ";".join(f"{name}{tuple(value.shape)}" for name, value in model.state_dict().items())
     trained = ";".join(name for name, weight in model.named_parameters() if weight.requires_grad)
     # The buffers of a map: the features of its pixels, or the frozen map itself.

@@ -21,13 +21,12 @@ class WrongAnswer(AssertionError):
 
 def set_up() -> None:
     """Print versions and the device, and what the device means for the waiting time."""
-    import accelerate
-
     import gsa_utils
 
-    device = accelerate.Accelerator().device.type
+    # Not accelerate's Accelerator: once there is one, notebook_launcher can start no processes in this notebook.
+    device = torch.accelerator.current_accelerator().type if torch.accelerator.is_available() else "cpu"
     waiting = {
-        "cpu": "the minutes stated above each lesson were measured on two such cores",
+        "cpu": "the times at the top of each lesson were measured on two CPU cores",
         "cuda": "no lesson was timed on a GPU: expect fewer minutes than stated",
         "mps": "no lesson was timed on Apple's GPU: expect other minutes than stated",
     }
@@ -197,24 +196,10 @@ def check_compress(attempt: Callable[[Tensor, int], Tensor]) -> None:
 # Lesson 03: from the boundary to attention
 
 
-def check_sgd_step(attempt: Callable[[Tensor, Tensor, float], Tensor]) -> None:
-    """Exercise 3.1: what one SGD step does to the logits of logistic regression."""
-    x, g, lr = _random(6, 4).double() - 0.5, _random(6, seed=1).double() - 0.5, 0.1
-    gram = x @ x.T
-    mistakes = {
-        "the sign: a step goes against the gradient": lambda: lr * gram @ g,
-        "the learning rate is missing": lambda: -gram @ g,
-        "this is the change of the weights: the logits are X times them": lambda: -lr * x.T @ g,
-        "this is the step of a free map: the pixel classifier smooths it by X X^T": lambda: -lr * g,
-        "this applies X X^T twice": lambda: -lr * gram @ gram @ g,
-    }
-    _check("3.1", lambda: attempt(x.clone(), g.clone(), lr), -lr * gram @ g, mistakes)
-
-
 def check_auroc(attempt: Callable[[Tensor, Tensor], float]) -> None:
-    """Exercise 3.2: the chance that a pixel of the region outweighs one outside, ties counting half."""
-    weights = torch.tensor([[0.9, 0.4, 0.4], [0.7, 0.2, 0.6]], dtype=torch.float64)
-    region = torch.tensor([[True, True, False], [False, False, True]])
+    """Exercise 3.1: the chance that a pixel of the region outweighs one outside, ties counting half."""
+    weights = torch.tensor([[0.9, 0.4, 0.4, 0.3], [0.7, 0.2, 0.6, 0.55]], dtype=torch.float64)
+    region = torch.tensor([[True, True, False, False], [False, False, True, False]])
     inside, outside = weights[region], weights[~region]
     wins = (inside[:, None] > outside).double().mean()
     ties = (inside[:, None] == outside).double().mean()
@@ -232,7 +217,21 @@ def check_auroc(attempt: Callable[[Tensor, Tensor], float]) -> None:
             inside.mean() - outside.mean()
         ),
     }
-    _check("3.2", lambda: attempt(weights.clone(), region.clone()), wins + ties / 2, mistakes)
+    _check("3.1", lambda: attempt(weights.clone(), region.clone()), wins + ties / 2, mistakes)
+
+
+def check_sgd_step(attempt: Callable[[Tensor, Tensor, float], Tensor]) -> None:
+    """Exercise 3.2: what one SGD step does to the logits of logistic regression."""
+    x, g, lr = _random(6, 4).double() - 0.5, _random(6, seed=1).double() - 0.5, 0.1
+    gram = x @ x.T
+    mistakes = {
+        "the sign: a step goes against the gradient": lambda: lr * gram @ g,
+        "the learning rate is missing": lambda: -gram @ g,
+        "this is the change of the weights: the logits are X times them": lambda: -lr * x.T @ g,
+        "this is the step of a free map: the pixel classifier smooths it by X X^T": lambda: -lr * g,
+        "this applies X X^T twice": lambda: -lr * gram @ gram @ g,
+    }
+    _check("3.2", lambda: attempt(x.clone(), g.clone(), lr), -lr * gram @ g, mistakes)
 
 
 # Lesson 04: real images

@@ -73,7 +73,7 @@ def alignment(images: ImageSet | Num[Tensor, "n channels height width"]) -> floa
     repository's choice. Each image is standardised first; a constant image counts as 0.
 
     Raises:
-        ValueError: fewer than two images.
+        ValueError: fewer than two images, NaN or infinity.
     """
     images = images.images if isinstance(images, ImageSet) else images
     if images.ndim != 4 or len(images) < 2:
@@ -90,5 +90,7 @@ def alignment(images: ImageSet | Num[Tensor, "n channels height width"]) -> floa
 
 def _standardised(batch: Tensor) -> Float[Tensor, "batch pixels"]:
     x = batch.float().flatten(1)
+    if not torch.isfinite(x).all():
+        raise bad_value("images", "NaN or infinite values", "finite intensities")
     x = x - x.mean(dim=1, keepdim=True)
     return x / x.norm(dim=1, keepdim=True).clamp(min=1e-6)

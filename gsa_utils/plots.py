@@ -71,7 +71,7 @@ def weight_maps(
         ax.set_title("mean image")
         _outline(ax, region)
         _bare(ax)
-    low, high = min(float(m.min()) for m in maps.values()), max(float(m.max()) for m in maps.values())
+    low, high = min(_array(m).min() for m in maps.values()), max(_array(m).max() for m in maps.values())
     for ax, (name, weights) in zip(axes, maps.items(), strict=True):
         scale = {"vmin": low, "vmax": high} if shared_scale else {}
         shown = ax.imshow(_array(weights), **scale)

@@ -1,10 +1,12 @@
 """One training loop for any model, any device and any number of processes: Adam, cosine schedule, best epoch kept.
 
 Devices, mixed precision and processes are accelerate's business: it picks CUDA, MPS or the CPU, and reads
-ACCELERATE_MIXED_PRECISION ("bf16", "fp16") and torchrun's variables from the environment.
+ACCELERATE_MIXED_PRECISION ("bf16", "fp16") and torchrun's variables from the environment. On a CPU, torchrun needs
+ACCELERATE_USE_CPU=true beside it. What runs on a CPU is tested; GPUs were not at hand.
 """
 
 import math
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -95,7 +97,7 @@ def fit(
     if not isinstance(model, Standardised):
         pixels = train.images.float()
         model = Standardised(model, pixels.mean().item() / 255, max(pixels.std().item() / 255, 1e-6))
-    accelerator = Accelerator()
+    accelerator = _accelerator()
     optimiser = torch.optim.Adam(_parameter_groups(model, lr, attention_lr))
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs)
     loader = DataLoader(
@@ -131,6 +133,9 @@ def fit(
             train_loss = _train_epoch(prepared, optimiser, loader, accelerator, weight_maps, classes, epoch)
             _check_finite("training", train_loss, epoch)
             scheduler.step()
+            if accelerator.num_processes > 1:  # each has seen other images: without this, other BatchNorm statistics
+                for buffer in model.buffers():
+                    torch.distributed.broadcast(buffer, src=0)
             scores = evaluate(model, valid, batch_size=256)
             _check_finite("validation", scores["loss"], epoch)
             run.maps += [weight_map.map().detach().float().cpu().clone() for weight_map in weight_maps[:1]]
@@ -196,6 +201,16 @@ def _ranks(logits: Float[Tensor, "n classes"]) -> Float[Tensor, "n classes"]:
         rest = torch.cat([logits[:, :one], logits[:, one + 1 :]], dim=1).double().logsumexp(dim=1)
         columns.append(torch.unique(logits[:, one] - rest, return_inverse=True)[1])
     return torch.stack(columns, dim=1).double() / len(logits)
+
+
+def _accelerator() -> Accelerator:
+    accelerator, started = Accelerator(), int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != started:
+        raise RuntimeError(
+            f"{started} processes were started, but accelerate takes each for the only one; on a CPU it needs "
+            "ACCELERATE_USE_CPU=true in the environment"
+        )
+    return accelerator
 
 
 def _train_epoch(

@@ -1,0 +1,84 @@
+"""The lessons with other parameters than the committed ones: executed by papermill, and their results asserted.
+
+Slow, as each case starts a kernel and trains small networks: there is no other way to know that a lesson runs.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+import run
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+PHANTOMS = ["phantom-retina", "phantom-face"]
+
+
+def printed(number: str, **parameters) -> str:
+    """Everything that a lesson prints under these parameters; every cell of it must have run."""
+    (path,) = run.lessons(NOTEBOOKS, [number])
+    notebook = run.execute(path, values=parameters, timeout=300)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert cells
+    assert all(cell.execution_count for cell in cells)
+    return "".join(output.get("text", "") for cell in cells for output in cell.outputs)
+
+
+def numbers(text: str, line: str) -> list[float]:
+    """The numbers behind the first occurrence of `line`, in its line."""
+    (found,) = re.findall(rf"^.*{re.escape(line)}(.*)$", text, re.MULTILINE)[:1] or [""]
+    return [float(number) for number in re.findall(r"[-+]?\d+\.\d+", found)]
+
+
+@pytest.fixture
+def real_set():
+    """The name of a real set, or a skip that says why there is none."""
+    if reason := run.why_unavailable("breastmnist"):
+        pytest.skip(f"breastmnist is not to be had: {reason}")
+    return "breastmnist"
+
+
+def test_lesson_01_tells_aligned_from_shifted_phantoms():
+    text = printed("01", datasets=PHANTOMS, dataset="phantom-retina", epochs=1)
+    for name in PHANTOMS:
+        aligned, shifted = numbers(text, name + "  ")
+        assert aligned > 0.8
+        assert shifted == 0
+    (agreement,) = numbers(text, "rank correlation of the two maps:")
+    assert -1 < agreement < 1
+
+
+def test_lesson_02_finds_the_mouth_of_larger_faces():
+    text = printed("02", dataset="phantom-face", size=48, rank=32)
+    (auroc,) = numbers(text, "in the other half: AUROC")
+    assert auroc > 0.95
+    kept = [float(percent) for percent in re.findall(r"features: +([\d.]+)% of G", text)]
+    assert kept == sorted(kept)
+    assert kept[-1] == 100
+
+
+def test_lesson_03_finds_the_macula_with_a_pixel_cnn():
+    text = printed("03", dataset="phantom-retina", classifier="pixel-cnn", epochs=20, seeds=1)
+    (free,) = numbers(text, "free map                 AUROC against the region")
+    (ours,) = numbers(text, "pixel classifier (pixel-cnn) AUROC against the region")
+    assert ours > 0.95
+    assert ours > free + 0.05
+    change, gap = (float(x) for x in re.findall(r"\|change\| (\S+), largest \|change - formula\| (\S+)", text)[0])
+    assert gap <= 1e-5 * change
+
+
+def test_lesson_04_gains_on_a_phantom_at_the_input():
+    text = printed("04", dataset="phantom-chest", epochs=25, seeds=1)
+    accuracy, _ = numbers(text, "mlp at the input")[:2]
+    assert accuracy > 2, "points of accuracy over no attention; five seeds of lesson 03 are all above"
+    assert "equal bit for bit: True" in text
+
+
+def test_lesson_04_runs_on_another_set_with_another_backbone(real_set):
+    text = printed(
+        "04", dataset=real_set, backbone="densenet", classifier="logistic", train_images=64, epochs=2, seeds=2
+    )
+    accuracy, auroc = numbers(text, f"{real_set}: no attention") or numbers(text, "no attention")[:2]
+    assert 0.2 < accuracy < 0.95
+    assert 0.2 < auroc < 0.95
+    assert "'features.denseblock2'" in text
+    assert "an image alone, in a batch, in a shuffled batch: the same prediction" in text

@@ -1,0 +1,82 @@
+"""Figures are pure functions of tensors: they show what they are given and leave nothing open."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from gsa_utils import plots
+
+MAPS = {"one": torch.linspace(0.1, 0.5, 30).reshape(5, 6), "two": torch.linspace(0.4, 0.9, 30).reshape(5, 6)}
+REGION = torch.zeros(5, 6, dtype=torch.bool)
+REGION[1:3, 2:4] = True
+
+
+def shown(figure: Figure) -> list[np.ndarray]:
+    figure.canvas.draw()
+    return [np.asarray(image.get_array()) for ax in figure.axes for image in ax.images]
+
+
+def test_maps_are_shown_as_they_are_on_one_scale_with_a_labelled_bar():
+    figure = plots.weight_maps(MAPS, image=torch.rand(5, 6), region=REGION)
+    _, one, two = shown(figure)[:3]
+    np.testing.assert_allclose(one, MAPS["one"])
+    np.testing.assert_allclose(two, MAPS["two"])
+    for ax in figure.axes[1:3]:
+        assert ax.images[0].get_clim() == pytest.approx((0.1, 0.9))
+    assert figure.axes[-1].get_ylabel() == "weight"
+    assert figure.axes[1].images[0].get_cmap().name == "viridis"
+
+
+def test_maps_may_have_a_scale_each():
+    figure = plots.weight_maps(MAPS, shared_scale=False)
+    assert [ax.get_ylabel() for ax in figure.axes].count("weight") == 2
+
+
+def test_a_differentiable_map_can_be_drawn():
+    figure = plots.weight_maps({"map": torch.rand(5, 6, requires_grad=True)})
+    assert shown(figure)[0].shape == (5, 6)
+
+
+def test_image_rows_may_have_different_lengths_and_are_grey():
+    figure = plots.image_rows({"a": torch.rand(3, 5, 6), "b": [torch.rand(5, 6)]}, titles=["x", "y", "z"])
+    assert len(shown(figure)) == 4
+    assert {image.get_cmap().name for ax in figure.axes for image in ax.images} == {"gray"}
+
+
+def test_a_dot_for_each_seed_and_a_bar_at_the_mean():
+    figure = plots.seeds({"none": [0.5, 0.7], "ours": [0.8, 0.9]}, "accuracy")
+    dots, bar = figure.axes[0].lines[:2]
+    assert list(dots.get_xdata()) == [0.5, 0.7]
+    assert list(bar.get_xdata()) == pytest.approx([0.6, 0.6])
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["none", "ours"]
+
+
+def test_curves_count_epochs_from_one():
+    figure = plots.curves({"loss": [3.0, 2.0, 1.0]}, "loss", mark=2)
+    assert list(figure.axes[0].lines[0].get_xdata()) == [1, 2, 3]
+
+
+def test_the_data_matrix_marks_rows():
+    figure = plots.data_matrix(torch.rand(20, 30), "pixels", "images", marked=[3, 8])
+    assert [line.get_ydata()[0] for line in figure.axes[0].lines] == [3, 8]
+
+
+def test_pixels_are_drawn_group_by_group():
+    groups = torch.tensor([[0, 0, 1], [1, 2, 2]])
+    figure = plots.pixel_scatter(torch.rand(6, 2), groups, ["a", "b", "c"], ("x", "y"), torch.rand(2, 3))
+    assert [len(line.get_xdata()) for line in figure.axes[1].lines] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("draw", [lambda: plots.weight_maps({}), lambda: plots.image_rows({"a": []})])
+def test_nothing_to_draw_is_refused(draw):
+    with pytest.raises(ValueError, match="expected at least one"):
+        draw()
+
+
+def test_no_figure_is_left_open():
+    plots.curves({"loss": [1.0]}, "loss")
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    assert pyplot is None or not pyplot.get_fignums()
