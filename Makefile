@@ -15,7 +15,7 @@ export JUPYTER_PATH := $(CURDIR)/.venv/share/jupyter$(if $(JUPYTER_PATH),:$(JUPY
 ONE_THREAD := OMP_NUM_THREADS=1
 # Nothing listens on port 9, so that every download fails at once.
 PROXIES := HTTP_PROXY HTTPS_PROXY ALL_PROXY http_proxy https_proxy all_proxy
-OFFLINE := GSA_DATA='$(CURDIR)/build/no-data' NO_PROXY= no_proxy= $(PROXIES:%=%=http://127.0.0.1:9)
+OFFLINE := GSA_REQUIRE_DATA= GSA_DATA='$(CURDIR)/build/no-data' NO_PROXY= no_proxy= $(PROXIES:%=%=http://127.0.0.1:9)
 
 .DEFAULT_GOAL := help
 .PHONY: help install tutorial lab test test-offline notebooks lint constraints floors clean

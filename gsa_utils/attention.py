@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gsa_utils.errors import bad_value, unknown_name
+from gsa_utils.errors import bad_value, height_and_width, unknown_name, whole_number
 
 
 class WeightMap(nn.Module):
@@ -111,9 +111,9 @@ class GlobalSpatialAttention(WeightMap):
             raise bad_value("features", came, "a tensor (1, K, H, W), as pixel_features returns it")
         if not features.is_floating_point() or not torch.isfinite(features).all():
             raise bad_value("features", f"{features.dtype} values, not all of them finite numbers", "finite floats")
-        if not isinstance(hidden, int) or hidden < 0:
+        if not whole_number(hidden, 0):
             raise bad_value("hidden", hidden, "0 for logistic regression, or the width of the hidden layer")
-        if not isinstance(kernel_size, int) or kernel_size < 1 or kernel_size % 2 == 0:
+        if not whole_number(kernel_size, 1) or kernel_size % 2 == 0:
             raise bad_value("kernel_size", kernel_size, "an odd number, 1 for pixels on their own")
         # A copy: load_state_dict writes into it, and the caller may use the same features for another map.
         self.register_buffer("features", features.detach().to(torch.get_default_dtype(), copy=True))
@@ -147,10 +147,7 @@ class FreeMap(WeightMap):
 
     def __init__(self, size: int | tuple[int, int]):
         super().__init__()
-        height, width = (size, size) if isinstance(size, int) else size
-        if height < 1 or width < 1:
-            raise bad_value("size", size, "a positive number, or (height, width)")
-        self.logit = nn.Parameter(torch.zeros(height, width))
+        self.logit = nn.Parameter(torch.zeros(height_and_width("size", size)))
 
     def logits(self) -> Float[Tensor, "height width"]:
         return self.logit
@@ -192,9 +189,13 @@ def attend(model: nn.Module, attention: nn.Module, at: str | None = None) -> nn.
         at: name of a submodule as in `model.named_modules()`, or None for the input.
 
     Raises:
-        ValueError: when `model` has no submodule `at`; the nearest names come with it.
+        ValueError: `model` has no submodule `at` (the nearest names come with it), or another map sits there already.
     """
     names = [name for name, _ in model.named_modules() if name]
     if at is not None and at not in names:
         raise unknown_name("at", at, names)
+    hooks = model.get_submodule(at)._forward_pre_hooks.values() if at is not None else ()
+    if any(isinstance(getattr(hook, "__self__", None), Attended) for hook in hooks):
+        # Both would act, but the first would belong to no model any more: not trained, not saved, not frozen.
+        raise bad_value("at", repr(at), "a submodule without a map; this one has one: build the model anew")
     return Attended(model, attention, at)

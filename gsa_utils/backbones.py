@@ -9,7 +9,7 @@ from collections import OrderedDict
 import torchvision.models as zoo
 from torch import nn
 
-from gsa_utils.errors import bad_value, unknown_name
+from gsa_utils.errors import bad_value, height_and_width, unknown_name
 
 # The submodule in the middle of each network: where lesson 04 lets the map weight activations.
 MIDDLE_LAYER = {
@@ -35,8 +35,7 @@ def build_backbone(name: str, in_channels: int, num_classes: int, image_size: in
     builders = {"small": _small, "googlenet": _googlenet, "vgg": _vgg, "resnet": _resnet, "densenet": _densenet}
     if name not in builders:
         raise unknown_name("name", name, builders)
-    sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-    if min(sides) < 16:
+    if min(height_and_width("image_size", image_size)) < 16:
         raise bad_value("image_size", image_size, "at least 16 pixels a side")
     if in_channels < 1:
         raise bad_value("in_channels", in_channels, "1 for grey images, 3 for colour")

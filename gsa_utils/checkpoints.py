@@ -19,6 +19,7 @@ def run_identity(
 ) -> dict[str, str | float]:
     """What must be equal for a run to be continued: settings, images, shapes of the weights, source of the map."""
     shapes = ";".join(f"{name}{tuple(value.shape)}" for name, value in model.state_dict().items())
+    layers = repr(model)  # dropout, strides and activations have no weights to tell them apart
     trained = ";".join(name for name, weight in model.named_parameters() if weight.requires_grad)
     # The buffers of a map: the features of its pixels, or the frozen map itself.
     features = [value for part in model.modules() if isinstance(part, WeightMap) for value in part.buffers()]
@@ -27,6 +28,7 @@ def run_identity(
         "train images": _checksum(train.images, train.labels),
         "valid images": _checksum(valid.images, valid.labels),
         "weights' names and shapes": f"{zlib.crc32(shapes.encode()):08x}",
+        "layers": f"{zlib.crc32(layers.encode()):08x}",
         "trained weights": f"{zlib.crc32(trained.encode()):08x}",
         "place of the map": ", ".join(part.at or "input" for part in model.modules() if isinstance(part, Attended)),
         "pixel features": _checksum(*features),
@@ -78,5 +80,6 @@ def load_checkpoint(folder: str | Path, identity: dict[str, str | float]) -> dic
 def _checksum(*tensors: Tensor) -> str:
     value = 0
     for tensor in tensors:
-        value = zlib.crc32(tensor.detach().cpu().contiguous().numpy(), value)
+        flat = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)  # NumPy knows no bfloat16
+        value = zlib.crc32(flat.numpy(), value)
     return f"{value:08x}"

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from numbers import Integral
 
 
 def bad_value(argument: str, came: object, expected: str) -> ValueError:
@@ -10,8 +11,25 @@ def bad_value(argument: str, came: object, expected: str) -> ValueError:
 
 
 def unknown_name(argument: str, came: object, names: Iterable[str]) -> ValueError:
-    """A ValueError for a name outside a fixed list; it puts the nearest valid names first."""
+    """A ValueError for a name outside a fixed list; the nearest valid names come last."""
     names = list(names)
     near = difflib.get_close_matches(str(came).lower(), names, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    return bad_value(argument, repr(came), f"{hint}one of {', '.join(names[:40])}{', ...' if len(names) > 40 else ''}")
+    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+    return bad_value(argument, repr(came), f"one of {', '.join(names[:40])}{', ...' if len(names) > 40 else ''}{hint}")
+
+
+def whole_number(value: object, least: int) -> bool:
+    """Whether this is an integer, NumPy's included, of at least `least`; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and value >= least
+
+
+def height_and_width(argument: str, size: object) -> tuple[int, int]:
+    """(height, width) from one number for both or a pair.
+
+    Raises:
+        ValueError: something else, or a side that is not a positive whole number.
+    """
+    sides = tuple(size) if isinstance(size, tuple | list) else (size, size)
+    if len(sides) != 2 or not all(whole_number(side, 1) for side in sides):
+        raise bad_value(argument, repr(size), "a positive whole number of pixels, or (height, width)")
+    return int(sides[0]), int(sides[1])

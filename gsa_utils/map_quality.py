@@ -53,13 +53,15 @@ def stability(maps: Iterable[Float[Tensor, "height width"]]) -> float:
     NaN if a map is constant: it has no order to agree with.
 
     Raises:
-        ValueError: fewer than two maps, or maps of different sizes.
+        ValueError: fewer than two maps, or maps of different sizes, NaN or infinity.
     """
     maps = [m.detach().float().cpu() for m in maps]
     if len(maps) < 2:
         raise bad_value("maps", f"{len(maps)} map(s)", "at least two")
     if any(m.shape != maps[0].shape for m in maps):
         raise bad_value("maps", f"shapes {sorted({tuple(m.shape) for m in maps})}", "maps of one size")
+    if not all(torch.isfinite(m).all() for m in maps):
+        raise bad_value("maps", "NaN or infinite weights", "finite weights")
     if any(m.min() == m.max() for m in maps):
         return float("nan")
     pairs = [spearmanr(a.flatten().numpy(), b.flatten().numpy()).statistic for a, b in combinations(maps, 2)]
@@ -78,7 +80,7 @@ def alignment(images: ImageSet | Num[Tensor, "n channels height width"]) -> floa
     images = images.images if isinstance(images, ImageSet) else images
     if images.ndim != 4 or len(images) < 2:
         raise bad_value("images", f"shape {tuple(images.shape)}", "at least two images (N, C, H, W)")
-    total, score = torch.zeros(images[0].numel()), 0.0
+    total, score = torch.zeros(images[0].numel(), device=images.device), 0.0
     for batch in images.split(1024):
         total += _standardised(batch).sum(dim=0)
     for batch in images.split(1024):

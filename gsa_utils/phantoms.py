@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.random import RandomState
 
-from gsa_utils.errors import bad_value, unknown_name
+from gsa_utils.errors import bad_value, height_and_width, unknown_name
 from gsa_utils.images import ImageSet
 
 Array = np.ndarray
@@ -175,7 +175,7 @@ def make_phantom(
     """
     if name not in _PHANTOMS:
         raise unknown_name("name", name, _PHANTOMS)
-    height, width = (size, size) if isinstance(size, int) else size
+    height, width = height_and_width("size", size)
     if min(height, width) < 16:
         raise bad_value("size", size, "at least 16 pixels a side")
     if count < 2:

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Num
 from torch import Tensor
 
-from gsa_utils.errors import bad_value
+from gsa_utils.errors import bad_value, height_and_width, whole_number
 from gsa_utils.images import ImageSet
 
 LARGEST_GRAM = 2**14  # rows of a 1 GiB float32 matrix; above it ask for a coarser grid rather than run out of memory
@@ -51,7 +51,7 @@ def pixel_features(
     height, width = _grid(images, size)
     pixels, columns = height * width, images.shape[0] * images.shape[1]
     if rank is not None:
-        if isinstance(rank, bool) or not isinstance(rank, int) or not 1 <= rank <= min(pixels, columns):
+        if not whole_number(rank, 1) or rank > min(pixels, columns):
             limit = f"{columns} images (times channels) at {pixels} pixels have at most {min(pixels, columns)}"
             raise bad_value("rank", rank, f"None or a whole number from 1 to {min(pixels, columns)}: {limit}")
         if min(pixels, columns) > LARGEST_GRAM:
@@ -77,8 +77,8 @@ def _grid(images: Tensor, size: int | tuple[int, int] | None) -> tuple[int, int]
     if images.dtype != torch.uint8 and not images.is_floating_point():
         raise bad_value("images", f"dtype {images.dtype}", "uint8 or floating point")
     full = tuple(images.shape[-2:])
-    height, width = full if size is None else (size, size) if isinstance(size, int) else size
-    if not (1 <= height <= full[0] and 1 <= width <= full[1]):
+    height, width = full if size is None else height_and_width("size", size)
+    if height > full[0] or width > full[1]:
         raise bad_value("size", size, f"a grid no finer than the images' {full[0]} x {full[1]}")
     return height, width
 

@@ -31,8 +31,12 @@ def _styled(draw):
 
 
 @_styled
-def image_rows(rows: Mapping[str, Sequence[Num[Tensor, "height width"]]], titles: Sequence[str] = ()) -> Figure:
-    """Grey images in named rows; `titles` stand above the columns. Each image has its own contrast."""
+def image_rows(
+    rows: Mapping[str, Sequence[Num[Tensor, "height width"]]],
+    titles: Sequence[str] = (),
+    limits: tuple[float, float] | None = None,
+) -> Figure:
+    """Grey images in named rows, `titles` above the columns; `limits` (black, white) for all, or each its own."""
     if not rows or not all(len(row) for row in rows.values()):
         raise bad_value("rows", {name: len(row) for name, row in rows.items()}, "at least one image in each row")
     columns = max(len(row) for row in rows.values())
@@ -41,7 +45,7 @@ def image_rows(rows: Mapping[str, Sequence[Num[Tensor, "height width"]]], titles
     for row, (name, images) in zip(axes, rows.items(), strict=True):
         for place, ax in enumerate(row):
             if place < len(images):
-                ax.imshow(_array(images[place]), cmap="gray")
+                ax.imshow(_array(images[place]), cmap="gray", **dict(zip(("vmin", "vmax"), limits or (), strict=False)))
             _bare(ax, visible=place < len(images))
         row[0].set_ylabel(name, rotation=0, ha="right", va="center")
     for ax, title in zip(axes[0], titles, strict=False):
@@ -125,16 +129,19 @@ def curves(
 
 
 @_styled
-def data_matrix(
-    matrix: Num[Tensor, "rows columns"], rows: str, columns: str, marked: Sequence[int] = (), title: str = ""
-) -> Figure:
-    """A matrix as a grey picture, with some of its rows marked."""
-    figure = Figure(figsize=(7.5, 7.5 * min(max(len(matrix) / matrix.shape[1], 0.3), 0.6) + 0.8))
-    ax = figure.subplots()
-    ax.imshow(_array(matrix), cmap="gray", aspect="auto")
-    for number, row in enumerate(marked):
-        ax.axhline(row, color=f"C{number % 6}", linewidth=2.5)
-    ax.set(xlabel=columns, ylabel=rows, title=title)
+def data_matrix(groups: Mapping[str, Num[Tensor, "rows columns"]], columns: str) -> Figure:
+    """Rows of a matrix as a grey picture, in named groups with a gap between them, all on one scale."""
+    if not groups:
+        raise bad_value("groups", "none", "at least one group of rows")
+    heights = [len(rows) for rows in groups.values()]
+    figure = Figure(figsize=(9, 0.13 * sum(heights) + 0.9))
+    axes = figure.subplots(len(groups), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    low, high = (pick([pick([row.min(), row.max()]) for row in groups.values()]) for pick in (min, max))
+    for ax, (name, rows) in zip(axes, groups.items(), strict=True):
+        ax.imshow(_array(rows), cmap="gray", aspect="auto", vmin=float(low), vmax=float(high))
+        ax.set_ylabel(name, rotation=0, ha="right", va="center")
+        ax.set_yticks([])
+    axes[-1].set_xlabel(columns)
     return figure
 
 
@@ -149,7 +156,7 @@ def pixel_scatter(
     """Pixels as points of a plane, coloured by the group they belong to, beside the image with the same colours."""
     figure = Figure(figsize=(11, 4.6))
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.5])
-    colours = [f"C{number}" for number in range(len(names))]
+    colours = ["0.6", *(f"C{number}" for number in range(len(names) - 1))]  # the first group is the rest
     flat, points = _array(groups).flatten(), _array(points)
     painted = np.array([matplotlib.colors.to_rgb(colour) for colour in colours])[_array(groups)]
     if image is not None:
@@ -162,7 +169,7 @@ def pixel_scatter(
     for number, name in enumerate(names):
         chosen = points[flat == number]
         right.plot(chosen[:, 0], chosen[:, 1], "o", color=colours[number], alpha=0.5, markersize=4, label=name)
-    right.set(xlabel=axes[0], ylabel=axes[1], title="what the pixel does across images")
+    right.set(xlabel=axes[0], ylabel=axes[1], title="what it does across images", aspect="equal")
     right.legend(markerscale=2.5, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 

@@ -36,7 +36,7 @@ class Recipe:
     """One run. `seed` picks the training images, the initial weights and the order of the images.
 
     Args:
-        attention: one of ATTENTIONS; "region" shows the CNN the true region alone, the best a map can do.
+        attention: one of ATTENTIONS; "region" shows the CNN the true region alone, as a reference.
         at: "input", "middle" (MIDDLE_LAYER of the backbone), or the name of a submodule.
         train_images, valid_images: how many, with the classes' shares kept; None for all.
     """
@@ -162,13 +162,17 @@ def _append(folder: Path, result: Result) -> None:
 
 @cache
 def _made_with() -> dict[str, str]:
-    version = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    command = ["git", "describe", "--always", "--dirty"]
+    try:
+        version = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):  # no git here, or no checkout
+        version = "unknown"
     return {
         "date": date.today().isoformat(),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "threads": str(torch.get_num_threads()),
-        "commit": version.stdout.strip() or "none",
+        "commit": version.strip(),
     }
 
 

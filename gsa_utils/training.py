@@ -1,8 +1,8 @@
 """One training loop for any model, any device and any number of processes: Adam, cosine schedule, best epoch kept.
 
 Devices, mixed precision and processes are accelerate's business: it picks CUDA, MPS or the CPU, and reads
-ACCELERATE_MIXED_PRECISION ("bf16", "fp16") and torchrun's variables from the environment. On a CPU, torchrun needs
-ACCELERATE_USE_CPU=true beside it. What runs on a CPU is tested; GPUs were not at hand.
+ACCELERATE_MIXED_PRECISION=bf16 (before the first run of a process) and torchrun's variables from the environment; on a
+CPU, torchrun needs ACCELERATE_USE_CPU=true beside it. What runs on a CPU is tested; GPUs were not at hand.
 """
 
 import math
@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 
 import torch
@@ -18,12 +19,12 @@ from accelerate import Accelerator
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
-from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC
 from tqdm.auto import tqdm
 
 from gsa_utils.attention import WeightMap
 from gsa_utils.checkpoints import load_checkpoint, run_identity, save_checkpoint
-from gsa_utils.errors import bad_value
+from gsa_utils.errors import bad_value, whole_number
+from gsa_utils.evaluation import check_logits, evaluate
 from gsa_utils.images import ImageSet
 
 
@@ -45,7 +46,8 @@ class TrainingRun:
     """What `fit` returns.
 
     Attributes:
-        model: takes `ImageSet.to_float()`, returns logits; holds the weights of the best validation epoch.
+        model: takes `ImageSet.to_float()`, returns logits; holds the weights of the best validation epoch, on the
+            device that it was trained on.
         history: one row an epoch: epoch, train_loss, valid_loss, valid_accuracy, valid_auroc, seconds.
         maps: the weight map (H, W) after each epoch, on the CPU; empty without attention.
         seconds: training time over all sittings, validation included.
@@ -81,9 +83,11 @@ def fit(
     Args:
         model: images to logits; from `build_backbone`, `attend`, or anywhere else.
         train, valid: `valid` picks the best epoch, the one of the lowest loss.
+        batch_size: images in a step, of each process.
         lr, attention_lr: Adam's learning rates of the CNN and of the weight maps in it; both follow a cosine to zero.
         checkpoint_dir: where the state is written, atomically, after each epoch. The same call finds it there and goes
-            on, to the same bits as if it had never stopped; a finished run is returned at once.
+            on, to the same bits as if it had never stopped; a finished run is returned at once. The initial weights of
+            this call are then not looked at: give each seed its own folder.
         progress: a bar with the time left.
 
     Raises:
@@ -94,6 +98,9 @@ def fit(
     _check_sets(train, valid)
     settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "attention_lr": attention_lr, "seed": seed}
     _check_settings(settings)
+    # NumPy's numbers, of a logspace, say, seed no generator and could not be read back from a checkpoint.
+    settings = {name: value.item() if hasattr(value, "item") else value for name, value in settings.items()}
+    epochs, batch_size, lr, attention_lr, seed = settings.values()
     if not isinstance(model, Standardised):
         pixels = train.images.float()
         model = Standardised(model, pixels.mean().item() / 255, max(pixels.std().item() / 255, 1e-6))
@@ -112,7 +119,8 @@ def fit(
 
     run, best = TrainingRun(model), {}
     weight_maps = [module for module in model.modules() if isinstance(module, WeightMap)]
-    identity = run_identity(model, settings, train, valid) if checkpoint_dir is not None else {}
+    processes = {"processes": accelerator.num_processes, "precision": accelerator.mixed_precision}
+    identity = run_identity(model, settings | processes, train, valid) if checkpoint_dir is not None else {}
     saved = load_checkpoint(checkpoint_dir, identity) if checkpoint_dir is not None else None
     if saved is not None:
         model.load_state_dict(saved["model"])
@@ -128,7 +136,7 @@ def fit(
         for epoch in bar:
             started = time.perf_counter()
             # Everything random in an epoch follows from (seed, epoch): there is no other random state to save.
-            torch.manual_seed(seed * 100_003 + epoch)
+            torch.manual_seed(seed * 100_003 + epoch + 2**40 * accelerator.process_index)  # other dropout in each
             order.manual_seed(seed * 100_003 + epoch)
             train_loss = _train_epoch(prepared, optimiser, loader, accelerator, weight_maps, classes, epoch)
             _check_finite("training", train_loss, epoch)
@@ -161,54 +169,19 @@ def fit(
     return run
 
 
-def evaluate(model: nn.Module, image_set: ImageSet, batch_size: int = 256) -> dict[str, float]:
-    """Accuracy, AUROC (for more than two classes the mean of one against the rest) and mean cross-entropy loss.
-
-    The model is used in evaluation mode, on the device it is on, and left in the mode it came in.
-
-    Raises:
-        ValueError: a set without images of every class, for which AUROC is not defined.
-    """
-    if min(image_set.class_counts) == 0:
-        raise bad_value("image_set", f"{image_set!r}", "images of every class; AUROC is not defined otherwise")
-    device = next((value.device for value in [*model.parameters(), *model.buffers()]), torch.device("cpu"))
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.inference_mode():
-            outputs = [model(images.to(device).float() / 255) for images in image_set.images.split(batch_size)]
-    finally:
-        for module, training in modes:
-            module.training = training
-    labels, classes = image_set.labels.cpu(), len(image_set.class_names)
-    for output, batch in zip(outputs, labels.split(batch_size), strict=True):
-        _check_logits(output, len(batch), classes)
-    logits = torch.cat(outputs).float().cpu()
-    return {
-        "accuracy": MulticlassAccuracy(classes, average="micro")(logits, labels).item(),
-        "auroc": MulticlassAUROC(classes)(_ranks(logits), labels).item(),
-        "loss": F.cross_entropy(logits, labels).item(),
-    }
-
-
-def _ranks(logits: Float[Tensor, "n classes"]) -> Float[Tensor, "n classes"]:
-    """The order of the images by the odds of each class against the rest, as numbers from 0 to 1.
-
-    Probabilities would do for AUROC, were they not rounded to 1 for all images that a confident model is sure of.
-    """
-    columns = []
-    for one in range(logits.shape[1]):
-        rest = torch.cat([logits[:, :one], logits[:, one + 1 :]], dim=1).double().logsumexp(dim=1)
-        columns.append(torch.unique(logits[:, one] - rest, return_inverse=True)[1])
-    return torch.stack(columns, dim=1).double() / len(logits)
-
-
 def _accelerator() -> Accelerator:
+    """accelerate's own, after making sure that it heard what the environment says: it reads that once a process."""
     accelerator, started = Accelerator(), int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes != started:
         raise RuntimeError(
             f"{started} processes were started, but accelerate takes each for the only one; on a CPU it needs "
             "ACCELERATE_USE_CPU=true in the environment"
+        )
+    asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if accelerator.mixed_precision != asked:
+        raise RuntimeError(
+            f"ACCELERATE_MIXED_PRECISION is {asked}, but accelerate has been started with "
+            f"{accelerator.mixed_precision} in this process: set it before the first run, or restart the kernel"
         )
     return accelerator
 
@@ -228,7 +201,7 @@ def _train_epoch(
     for step, (images, labels) in enumerate(loader):
         logits = model(images.float() / 255)
         if epoch == 0 and step == 0:
-            _check_logits(logits, len(labels), classes)
+            check_logits(logits, len(labels), classes)
         loss = F.cross_entropy(logits, labels)
         optimiser.zero_grad(set_to_none=True)
         accelerator.backward(loss)
@@ -236,13 +209,9 @@ def _train_epoch(
             _check_reached(weight_maps)
         optimiser.step()
         total, count = total + loss.detach() * len(labels), count + len(labels)
+    if not count:
+        raise bad_value("batch_size", loader.total_batch_size, "at most the number of training images")
     return accelerator.reduce(total / count, reduction="mean").item()
-
-
-def _check_logits(logits: object, count: int, classes: int) -> None:
-    if not isinstance(logits, Tensor) or logits.shape != (count, classes):
-        came = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"type {type(logits).__name__}"
-        raise bad_value("model", f"outputs of {came}", f"logits ({count}, {classes})")
 
 
 def _check_finite(kind: str, loss: float, epoch: int) -> None:
@@ -287,10 +256,10 @@ def _check_sets(train: ImageSet, valid: ImageSet) -> None:
 def _check_settings(settings: dict[str, float]) -> None:
     for argument in ("epochs", "batch_size"):
         least = 2 if argument == "batch_size" else 1
-        if not isinstance(settings[argument], int) or settings[argument] < least:
+        if not whole_number(settings[argument], least):
             raise bad_value(argument, settings[argument], f"a whole number, at least {least}")
     for argument in ("lr", "attention_lr"):
-        if not settings[argument] > 0:
+        if not isinstance(settings[argument], Real) or not settings[argument] > 0:
             raise bad_value(argument, settings[argument], "a positive number")
-    if not isinstance(settings["seed"], int) or settings["seed"] < 0:
-        raise bad_value("seed", settings["seed"], "a whole number, 0 or above")
+    if not whole_number(settings["seed"], 0) or settings["seed"] >= 2**32:
+        raise bad_value("seed", settings["seed"], "a whole number from 0, below 2**32")

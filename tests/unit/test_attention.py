@@ -549,6 +549,13 @@ def test_a_second_map_can_be_attached_to_another_place():
     assert torch.allclose(attend(once, first)(x), expected, atol=1e-6)
 
 
+def test_a_second_map_at_the_same_place_is_refused_as_the_first_would_belong_to_no_model():
+    net = small_cnn()
+    attend(net, make("mlp"), "layer1")
+    with pytest.raises(ValueError, match="at: got 'layer1', expected a submodule without a map"):
+        attend(net, make("free"), "layer1")
+
+
 def test_any_module_from_activations_to_activations_will_do():
     net, x = small_cnn().eval(), images()
     expected = net(-x)

@@ -22,7 +22,8 @@ from filelock import FileLock
 from PIL import Image
 
 from gsa_utils import datasets, london
-from gsa_utils.datasets import DataUnavailable, data_root, fetch, load_image_folder, load_image_set
+from gsa_utils.datasets import DataUnavailable, data_root, fetch, load_image_set
+from gsa_utils.folders import load_image_folder
 from gsa_utils.phantoms import load_phantom
 
 SPLITS = ("train", "val", "test")
@@ -574,6 +575,19 @@ def test_a_split_folder_that_is_missing_is_named(tmp_path):
         draw(tmp_path / split / "a" / "x.png", 0)
     with pytest.raises(ValueError, match=r"split: got 'val', expected one of the folders in .*: test, train"):
         load_image_folder(tmp_path, 4, "val")
+
+
+@pytest.mark.parametrize(("names", "named"), [(("Train", "Test"), "Test"), (("train", "validation"), "validation")])
+def test_misnamed_split_folders_are_not_taken_for_classes(names, named, tmp_path):
+    for name in names:
+        draw(tmp_path / name / "a" / "x.png", 0)
+    with pytest.raises(ValueError, match=rf"path: got .* with a folder {named}, expected split folders named train"):
+        load_image_folder(tmp_path, 4)
+
+
+def test_an_image_without_a_patient_is_named(folder):
+    with pytest.raises(ValueError, match=r"groups: got None for .*p00_0\.png, expected a person or patient"):
+        load_image_folder(folder, 8, groups=lambda file: None if file.stem == "p00_0" else file.stem)
 
 
 def test_a_patient_in_two_split_folders_is_refused_by_name(tmp_path):

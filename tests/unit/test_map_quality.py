@@ -120,6 +120,7 @@ def test_stability_takes_an_iterator_of_maps_in_mid_training():
         ([], ["0 map", "at least two"]),
         ([torch.rand(3, 3)], ["1 map", "at least two"]),
         ([torch.rand(3, 3), torch.rand(3, 4)], ["(3, 3), (3, 4)", "one size"]),
+        ([torch.rand(3, 3), torch.full((3, 3), float("nan"))], ["NaN", "finite"]),
     ],
 )
 def test_stability_refuses_too_few_maps_and_maps_of_different_sizes(maps, words):

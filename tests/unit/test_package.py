@@ -37,9 +37,10 @@ ROOMS = [
     ["images"],
     ["phantoms"],
     ["datasets"],
+    ["folders"],
     ["pixels"],
     ["attention", "backbones"],
-    ["checkpoints"],
+    ["checkpoints", "evaluation"],
     ["training"],
     ["study"],
 ]

@@ -1,5 +1,6 @@
 """Pixel features against direct float64 references, and what logistic regression does with them (lesson 03)."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -246,13 +247,17 @@ def with_a(value):
         ("rank", lambda: pixel_features(draw(FEW), "full"), ["got full"]),
         ("size", lambda: pixel_features(draw(FEW), 3, size=9), ["got 9", "8 x 9"]),
         ("size", lambda: pixel_features(draw(FEW), 3, size=(4, 10)), ["(4, 10)", "8 x 9"]),
-        ("size", lambda: pixel_features(draw(FEW), 3, size=0), ["got 0", "8 x 9"]),
+        ("size", lambda: pixel_features(draw(FEW), 3, size=0), ["got 0", "positive"]),
     ],
 )
 def test_a_wrong_argument_is_refused_by_name(argument, call, words):
     with pytest.raises(ValueError, match=f"^{argument}: got .*expected ") as caught:
         call()
     assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_a_rank_of_numpy_is_a_rank():
+    assert torch.equal(pixel_features(draw(FEW), np.int64(3)), pixel_features(draw(FEW), 3))
 
 
 def test_a_gram_matrix_that_would_not_fit_is_refused_before_it_is_made(monkeypatch):

@@ -59,9 +59,17 @@ def test_curves_count_epochs_from_one():
     assert list(figure.axes[0].lines[0].get_xdata()) == [1, 2, 3]
 
 
-def test_the_data_matrix_marks_rows():
-    figure = plots.data_matrix(torch.rand(20, 30), "pixels", "images", marked=[3, 8])
-    assert [line.get_ydata()[0] for line in figure.axes[0].lines] == [3, 8]
+def test_the_data_matrix_shows_groups_of_rows_on_one_scale():
+    groups = {"dark": torch.zeros(3, 7), "bright": torch.ones(5, 7)}
+    figure = plots.data_matrix(groups, "images")
+    assert [rows.shape for rows in shown(figure)] == [(3, 7), (5, 7)]
+    assert {image.get_clim() for ax in figure.axes for image in ax.images} == {(0.0, 1.0)}
+    assert [ax.get_ylabel() for ax in figure.axes] == ["dark", "bright"]
+
+
+def test_image_rows_may_share_one_grey_scale():
+    figure = plots.image_rows({"": torch.rand(2, 4, 4)}, limits=(0, 255))
+    assert {image.get_clim() for ax in figure.axes for image in ax.images} == {(0, 255)}
 
 
 def test_pixels_are_drawn_group_by_group():

@@ -51,5 +51,5 @@ def test_the_true_region_is_shown_as_a_constant_map():
 
 
 def test_an_unknown_attention_names_the_nearest():
-    with pytest.raises(ValueError, match="attention: got 'mpl', expected did you mean 'mlp'"):
+    with pytest.raises(ValueError, match="attention: got 'mpl', expected one of .* did you mean 'mlp'"):
         Recipe("phantom-chest", attention="mpl")

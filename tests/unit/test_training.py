@@ -509,6 +509,21 @@ def test_another_run_in_the_same_folder_is_refused_and_the_file_left_alone(chang
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
 
 
+@pytest.mark.parametrize("other", [nn.Dropout(0.5), nn.Sequential(nn.Dropout(0.3), nn.Tanh())])
+def test_layers_without_weights_are_compared_too(other, tmp_path):
+    run(epochs=1, checkpoint_dir=tmp_path)
+    model = attended()
+    model.model.drop = other
+    with pytest.raises(ValueError, match="checkpoint_dir: .* holds another run with layers"):
+        run(model, epochs=1, checkpoint_dir=tmp_path)
+
+
+def test_numbers_of_numpy_are_settings_like_any_others(uninterrupted, tmp_path):
+    settings = {"epochs": np.int64(4), "lr": np.float64(1e-3), "attention_lr": np.float64(1e-2)}
+    run(**settings, seed=np.int32(3), checkpoint_dir=tmp_path)
+    assert same_run(run(checkpoint_dir=tmp_path), uninterrupted)
+
+
 def test_features_of_a_map_without_attend_are_compared_too(tmp_path):
     def build(features):
         torch.manual_seed(0)
@@ -703,7 +718,7 @@ def test_evaluate_leaves_weights_that_can_still_be_trained():
 
 
 def test_evaluate_refuses_a_set_without_images_of_some_class():
-    with pytest.raises(ValueError, match="image_set: got .*0 b.*expected images of every class"):
+    with pytest.raises(ValueError, match="image_set: got .*0 b.*expected an ImageSet with images of every class"):
         evaluate(Fixed(), ONE_CLASS)
 
 
@@ -754,3 +769,12 @@ def test_bf16_by_the_environment_trains_in_bf16_and_returns_a_float32_model():
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout == "all of it held\n"
+
+
+def test_a_precision_asked_for_too_late_is_an_error_and_not_ignored(monkeypatch):
+    run(epochs=1)  # accelerate reads its precision once a process
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    with pytest.raises(
+        RuntimeError, match="ACCELERATE_MIXED_PRECISION is bf16, but accelerate has been started with no"
+    ):
+        run(epochs=1)

@@ -1,0 +1,194 @@
+"""Exercise checks: right answers pass, untouched ones are let through, known mistakes are rejected by name."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+
+from gsa_utils import lessons
+from gsa_utils.lessons import WrongAnswer
+
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+
+
+def rows(images):
+    """Images as rows of mean 0 and length 1."""
+    x = images.flatten(1).double()
+    x = x - x.mean(1, keepdim=True)
+    return x / x.norm(dim=1, keepdim=True)
+
+
+def correlation_with(x, y):
+    y = y - y.mean(-1, keepdim=True)
+    return torch.cosine_similarity(x, y.expand_as(x)).mean()
+
+
+def standardised(images, dim):
+    x = images.flatten(1).double()
+    return (x - x.mean(dim, keepdim=True)) / x.std(dim, correction=0, keepdim=True)
+
+
+def top(x, rank, power=0.5, largest=True):
+    values, vectors = torch.linalg.eigh(x @ x.T)
+    keep = slice(-rank, None) if largest else slice(0, rank)
+    return vectors[:, keep] * values[keep].clamp(min=0) ** power
+
+
+def pairs(weights, region):
+    return weights[region][:, None], weights[~region][None, :]
+
+
+# check, and wrong answers with a word that the complaint must hold
+WRONG = {
+    "alignment": (
+        lessons.check_alignment,
+        [
+            (lambda i: correlation_with(rows(i), rows(i).sum(0)), "leave it out"),
+            (lambda i: correlation_with(i.flatten(1).double(), i.flatten(1).double().sum(0)), "off by"),
+            (lambda i: torch.cosine_similarity(rows(i), rows(i).sum(0) - rows(i)).sum(), "mean"),
+            (lambda i: torch.cosine_similarity(rows(i), rows(i).sum(0) - rows(i)), "one value an image"),
+            (lambda i: (rows(i) * (rows(i).sum(0) - rows(i)) / (len(i) - 1)).sum(1).mean(), "length"),
+            (lambda i: None, "return"),
+            (lambda i: 1.0, "off by"),
+        ],
+    ),
+    "one_map": (
+        lessons.check_one_map,
+        [
+            (lambda x, m: x + m, "multiplies"),
+            (lambda x, m: x * m.T, "swapped"),
+            (lambda x, m: x * m / m.sum(), "sum to 1"),
+            (lambda x, m: (x * m).mean(1, keepdim=True), "channels"),
+            (lambda x, m: x.mul_(m), "changed"),
+            (lambda x, m: (x * m)[0], "shape"),
+            (lambda x, m: x * m / x.mean((1, 2, 3), keepdim=True), "depend on the image"),
+        ],
+    ),
+    "data_matrix": (
+        lessons.check_data_matrix,
+        [
+            (lambda i: standardised(i, 1), "other side"),
+            (lambda i: standardised(i, 1).reshape(i[0].numel(), len(i)), "tears"),
+            (lambda i: i.flatten(1).double().T, "not standardised"),
+            (lambda i: standardised(i, 0).T, "each pixel"),
+            (lambda i: ((i.double() - i.double().mean()) / i.double().std(correction=0)).flatten(1).T, "together"),
+            (lambda i: (i.flatten(1).double() - i.flatten(1).double().mean(1, keepdim=True)).T, "not divided"),
+        ],
+    ),
+    "compress": (
+        lessons.check_compress,
+        [
+            (lambda x, r: top(x, r, power=0), "not scaled"),
+            (lambda x, r: top(x, r, power=1), "its root"),
+            (lambda x, r: top(x, r, largest=False), "ascending"),
+            (lambda x, r: x[:, :r], "some images"),
+            (lambda x, r: top(x, r).T, "one row a pixel"),
+            (lambda x, r: torch.linalg.svd(x, full_matrices=False).Vh[:r].T, "one row a pixel"),
+            (lambda x, r: top(x, r, 0) * top(x, r, 0.5, largest=False).norm(dim=0).flip(0), "other eigenvectors"),
+        ],
+    ),
+    "auroc": (
+        lessons.check_auroc,
+        [
+            (lambda w, r: (pairs(w, r)[0] > pairs(w, r)[1]).double().mean(), "not as a loss"),
+            (lambda w, r: (pairs(w, r)[0] >= pairs(w, r)[1]).double().mean(), "not as a whole"),
+            (lambda w, r: (torch.sign(pairs(w, ~r)[0] - pairs(w, ~r)[1]).mean() + 1) / 2, "swapped"),
+            (lambda w, r: w[r].sum() / w.sum(), "share"),
+            (lambda w, r: ((w > 0.5) == r).double().mean(), "0.5"),
+            (lambda w, r: w[r].mean() - w[~r].mean(), "means"),
+        ],
+    ),
+    "sgd_step": (
+        lessons.check_sgd_step,
+        [
+            (lambda x, g, lr: lr * x @ x.T @ g, "sign"),
+            (lambda x, g, lr: -x @ x.T @ g, "learning rate"),
+            (lambda x, g, lr: -lr * x.T @ g, "weights"),
+            (lambda x, g, lr: -lr * g, "free map"),
+            (lambda x, g, lr: -lr * x @ x.T @ x @ x.T @ g, "twice"),
+        ],
+    ),
+    "standardise": (
+        lessons.check_standardise,
+        [
+            (lambda a, b: (b - b.mean()) / b.std(), "own mean"),
+            (lambda a, b: (b - b.mean((1, 2, 3), keepdim=True)) / b.std((1, 2, 3), keepdim=True), "by itself"),
+            (lambda a, b: (b - a.mean(0)) / a.std(0), "each pixel"),
+            (lambda a, b: (b - a.mean()) / a.var(), "variance"),
+            (lambda a, b: (a - a.mean()) / a.std(), "training images"),
+            (lambda a, b: b - a.mean(), "not divided"),
+        ],
+    ),
+    "paired": (
+        lessons.check_paired,
+        [
+            (lambda a, b: ((a - b).mean(), (a - b).std()), "root of n"),
+            (lambda a, b: ((a - b).mean(), ((a.var() + b.var()) / len(a)).sqrt()), "not paired"),
+            (lambda a, b: ((a - b).mean(), (a - b).std(correction=0) / len(a) ** 0.5), "degrees of freedom"),
+            (lambda a, b: ((b - a).mean(), (a - b).std() / len(a) ** 0.5), "sign"),
+            (lambda a, b: ((a - b).mean(), (a - b).std() / len(a)), "by its root"),
+            (lambda a, b: (a - b).mean(), "shape"),
+            (lambda a, b: None, "return"),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("check", "wrong", "word"),
+    [
+        pytest.param(check, wrong, word, id=f"{name}-{word}")
+        for name, (check, all_) in WRONG.items()
+        for wrong, word in all_
+    ],
+)
+def test_a_wrong_answer_is_rejected_with_the_mistake_by_name(check, wrong, word):
+    with pytest.raises(WrongAnswer, match=re.escape(word)):
+        check(wrong)
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_an_untouched_exercise_says_so_and_lets_the_notebook_run_on(name, capsys):
+    def untouched(*_):
+        raise NotImplementedError
+
+    WRONG[name][0](untouched)
+    assert "not started" in capsys.readouterr().out
+
+
+def test_every_check_of_the_package_has_at_least_four_wrong_answers():
+    checks = {name.removeprefix("check_") for name in vars(lessons) if name.startswith("check_")}
+    assert checks == set(WRONG)
+    assert min(len(all_) for _, all_ in WRONG.values()) >= 4
+
+
+def exercises():
+    """The folded solution of each exercise in the notebooks, and the check that follows it."""
+    for path in NOTEBOOKS:
+        solution = ""
+        for cell in nbformat.read(path, as_version=4).cells:
+            block = re.search(r"<summary>Solution</summary>\s*```python\n(.*?)```", cell.source, re.DOTALL)
+            call = re.search(r"^lessons\.(check_\w+)\((\w+)\)$", cell.source, re.MULTILINE)
+            if block:
+                solution = block[1]
+            elif call:
+                yield pytest.param(solution, call[1], call[2], id=f"{path.stem[:2]}-{call[1]}")
+                solution = ""
+
+
+@pytest.mark.parametrize(("solution", "check", "function"), list(exercises()))
+def test_the_folded_solution_passes_its_check(solution, check, function, capsys):
+    names = {"torch": torch}
+    exec(solution, names)
+    getattr(lessons, check)(names[function])
+    assert capsys.readouterr().out.endswith("right.\n")
+
+
+def test_every_lesson_has_two_exercises_or_more():
+    numbers = [parameter.id[:2] for parameter in exercises()]
+    assert {path.stem[:2]: numbers.count(path.stem[:2]) >= 2 for path in NOTEBOOKS} == {
+        path.stem[:2]: True for path in NOTEBOOKS
+    }
+    assert len(numbers) == len(WRONG), "every check is used once"
