@@ -25,8 +25,12 @@ _HOME = {
     "alignment": "map_quality",
     "localisation": "map_quality",
     "stability": "map_quality",
+    "knock_out": "knockout",
+    "LiveTraining": "live",
+    "MapInspector": "inspector",
 }
-__all__ = ["__version__", *_HOME]
+# `from gsa_utils import *` must not need widgets.
+__all__ = ["__version__", *(name for name, module in _HOME.items() if module != "inspector")]
 
 
 def __getattr__(name: str) -> object:

@@ -5,32 +5,21 @@ images are grey. Nothing here touches pyplot, so no figure is left open.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import wraps
-from pathlib import Path
 
-import matplotlib.style
+import matplotlib
 import numpy as np
 from jaxtyping import Bool, Float, Int, Num
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from gsa_utils.errors import bad_value
-
-STYLE = Path(__file__).with_name("gsa.mplstyle")
-
-
-def _styled(draw):
-    @wraps(draw)
-    def wrapper(*args, **kwargs) -> Figure:
-        with matplotlib.style.context(STYLE):
-            return draw(*args, **kwargs)
-
-    return wrapper
+from gsa_utils.pictures import RGB, array, overlay, styled
 
 
-@_styled
+@styled
 def image_rows(
     rows: Mapping[str, Sequence[Num[Tensor, "height width"]]],
     titles: Sequence[str] = (),
@@ -45,7 +34,7 @@ def image_rows(
     for row, (name, images) in zip(axes, rows.items(), strict=True):
         for place, ax in enumerate(row):
             if place < len(images):
-                ax.imshow(_array(images[place]), cmap="gray", **dict(zip(("vmin", "vmax"), limits or (), strict=False)))
+                ax.imshow(array(images[place]), cmap="gray", **dict(zip(("vmin", "vmax"), limits or (), strict=False)))
             _bare(ax, visible=place < len(images))
         row[0].set_ylabel(name, rotation=0, ha="right", va="center")
     for ax, title in zip(axes[0], titles, strict=False):
@@ -53,7 +42,7 @@ def image_rows(
     return figure
 
 
-@_styled
+@styled
 def weight_maps(
     maps: Mapping[str, Float[Tensor, "height width"]],
     image: Num[Tensor, "height width"] | None = None,
@@ -71,14 +60,14 @@ def weight_maps(
     axes = list(figure.subplots(1, panels, squeeze=False)[0])
     if image is not None:
         ax = axes.pop(0)
-        ax.imshow(_array(image), cmap="gray")
+        ax.imshow(array(image), cmap="gray")
         ax.set_title("mean image")
         _outline(ax, region)
         _bare(ax)
-    low, high = min(_array(m).min() for m in maps.values()), max(_array(m).max() for m in maps.values())
+    low, high = min(array(m).min() for m in maps.values()), max(array(m).max() for m in maps.values())
     for ax, (name, weights) in zip(axes, maps.items(), strict=True):
         scale = {"vmin": low, "vmax": high} if shared_scale else {}
-        shown = ax.imshow(_array(weights), **scale)
+        shown = ax.imshow(array(weights), **scale)
         ax.set_title(name)
         _outline(ax, region)
         _bare(ax)
@@ -89,7 +78,7 @@ def weight_maps(
     return figure
 
 
-@_styled
+@styled
 def seeds(values: Mapping[str, Sequence[float]], label: str, chance: float | None = None) -> Figure:
     """One row an arm: a dot for each seed and a line at their mean, so that the spread is seen beside the gain."""
     figure = Figure(figsize=(7.5, 0.55 * len(values) + 1.3))
@@ -107,7 +96,7 @@ def seeds(values: Mapping[str, Sequence[float]], label: str, chance: float | Non
     return figure
 
 
-@_styled
+@styled
 def curves(
     lines: Mapping[str, Sequence[float]],
     ylabel: str,
@@ -128,7 +117,7 @@ def curves(
     return figure
 
 
-@_styled
+@styled
 def data_matrix(groups: Mapping[str, Num[Tensor, "rows columns"]], columns: str) -> Figure:
     """Rows of a matrix as a grey picture, in named groups with a gap between them, all on one scale."""
     if not groups:
@@ -138,14 +127,14 @@ def data_matrix(groups: Mapping[str, Num[Tensor, "rows columns"]], columns: str)
     axes = figure.subplots(len(groups), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     low, high = (pick([pick([row.min(), row.max()]) for row in groups.values()]) for pick in (min, max))
     for ax, (name, rows) in zip(axes, groups.items(), strict=True):
-        ax.imshow(_array(rows), cmap="gray", aspect="auto", vmin=float(low), vmax=float(high))
+        ax.imshow(array(rows), cmap="gray", aspect="auto", vmin=float(low), vmax=float(high))
         ax.set_ylabel(name, rotation=0, ha="right", va="center")
         ax.set_yticks([])
     axes[-1].set_xlabel(columns)
     return figure
 
 
-@_styled
+@styled
 def pixel_scatter(
     points: Float[Tensor, "pixels 2"],
     groups: Int[Tensor, "height width"],
@@ -157,10 +146,10 @@ def pixel_scatter(
     figure = Figure(figsize=(11, 4.6))
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.5])
     colours = ["0.6", *(f"C{number}" for number in range(len(names) - 1))]  # the first group is the rest
-    flat, points = _array(groups).flatten(), _array(points)
-    painted = np.array([matplotlib.colors.to_rgb(colour) for colour in colours])[_array(groups)]
+    flat, points = array(groups).flatten(), array(points)
+    painted = np.array([to_rgb(colour) for colour in colours])[array(groups)]
     if image is not None:
-        grey = _array(image).astype(float)
+        grey = array(image).astype(float)
         grey = (grey - grey.min()) / (np.ptp(grey) or 1)
         painted = 0.35 * painted + 0.65 * grey[..., None]
     left.imshow(painted)
@@ -174,8 +163,83 @@ def pixel_scatter(
     return figure
 
 
-def _array(values: Num[Tensor, "..."]) -> np.ndarray:
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+@styled
+def contact_sheet(
+    image: Num[Tensor, "channels height width"],
+    maps: Mapping[str, Float[Tensor, "height width"]],
+    thresholds: Sequence[float],
+    opacity: float = 0.6,
+) -> Figure:
+    """Thresholds down, maps across, on one scale of colours: what the inspector shows, for paper."""
+    limits = min(m.min().item() for m in maps.values()), max(m.max().item() for m in maps.values())
+    figure = Figure(figsize=(2.1 * len(maps) + 2.3, 2.2 * len(thresholds) + 0.3))
+    axes = figure.subplots(len(thresholds), len(maps), squeeze=False)
+    for row, threshold in zip(axes, thresholds, strict=True):
+        for ax, weights in zip(row, maps.values(), strict=True):
+            inside = weights >= threshold
+            ax.imshow(overlay(image, weights, opacity, limits, side=1))
+            _outline(ax, inside if inside.any() and not inside.all() else None)
+            ax.set_xlabel(f"{inside.float().mean():.0%} inside", fontsize=12)
+            _bare(ax)
+        row[0].set_ylabel(f"threshold\n{threshold:.2f}", rotation=0, ha="right", va="center")
+    for ax, name in zip(axes[0], maps, strict=True):
+        ax.set_title(name, loc="center")
+    colours = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(*limits))
+    _colour_bar(figure, colours, list(axes.flat))
+    return figure
+
+
+@styled
+def inspected(
+    picture: RGB,
+    inside: Bool[Tensor, "height width"],
+    cross: tuple[int, int],
+    losses: Mapping[str, Sequence[float]],
+    epoch: int,
+    intensities: Mapping[str, Num[Tensor, "images"]],
+    caption: str,
+) -> Figure:
+    """One view of the inspector for a report: the picture, the loss curves, and the intensities at the framed pixel."""
+    figure = Figure(figsize=(10.5, 5.2))
+    left, right = figure.subfigures(1, 2, width_ratios=[1, 1.05])
+    ax = left.subplots()
+    ax.imshow(picture)
+    _outline(ax, inside if inside.any() and not inside.all() else None)
+    ax.plot(cross[1], cross[0], "s", markerfacecolor="none", markeredgecolor="C1", markersize=9)
+    _bare(ax)
+    upper, lower = right.subplots(2, 1)
+    for name, values in losses.items():
+        upper.plot(range(1, len(values) + 1), values, label=name)
+    upper.axvline(epoch, color="0.5", linestyle=":")
+    upper.set(xlabel="epoch", ylabel="loss")
+    upper.legend()
+    for row, values in enumerate(intensities.values()):
+        lower.plot(array(values), row + np.linspace(-0.3, 0.3, len(values)), ".", color=f"C{row % 6}", markersize=4)
+    lower.set(xlim=(-4, 259), xlabel=f"intensity at row {cross[0]}, column {cross[1]}")
+    lower.set_yticks(range(len(intensities)), list(intensities))
+    lower.set_ylim(len(intensities) - 0.5, -0.5)
+    figure.suptitle(caption, fontsize=11)
+    return figure
+
+
+@styled
+def training_progress(
+    losses: Mapping[str, Sequence[float]], epochs: int, weights: Float[Tensor, "height width"] | None, caption: str
+) -> Figure:
+    """Loss curves on the way to `epochs`, beside the map of the last epoch where there is one."""
+    figure = Figure(figsize=(8.5, 3.2))
+    left, right = figure.subplots(1, 2, width_ratios=[1.6, 1])
+    for name, values in losses.items():
+        left.plot(range(1, len(values) + 1), values, ".-", label=name)
+    left.set(xlim=(0.5, epochs + 0.5), xlabel="epoch", ylabel="loss")
+    left.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    left.legend()
+    right.set_visible(weights is not None)
+    if weights is not None:
+        _colour_bar(figure, right.imshow(array(weights)), [right])
+    _bare(right, visible=weights is not None)
+    figure.suptitle(caption, fontsize=12)
+    return figure
 
 
 def _bare(ax: Axes, visible: bool = True) -> None:
@@ -188,8 +252,8 @@ def _bare(ax: Axes, visible: bool = True) -> None:
 
 def _outline(ax: Axes, region: Bool[Tensor, "height width"] | None) -> None:
     if region is not None:
-        ax.contour(_array(region).astype(float), levels=[0.5], colors="white", linewidths=2)
-        ax.contour(_array(region).astype(float), levels=[0.5], colors="black", linewidths=0.8)
+        ax.contour(array(region).astype(float), levels=[0.5], colors="white", linewidths=2)
+        ax.contour(array(region).astype(float), levels=[0.5], colors="black", linewidths=0.8)
 
 
 def _colour_bar(figure: Figure, shown, axes: Sequence[Axes]) -> None:

@@ -8,7 +8,7 @@ CPU, torchrun needs ACCELERATE_USE_CPU=true beside it. What runs on a CPU is tes
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -73,6 +74,7 @@ def fit(
     seed: int = 0,
     checkpoint_dir: str | Path | None = None,
     progress: bool = True,
+    callbacks: Sequence[Callable[[TrainingRun, int], object]] = (),
 ) -> TrainingRun:
     """Train the CNN and the pixel classifier together, by one cross-entropy loss; `model` is changed in place.
 
@@ -89,6 +91,9 @@ def fit(
             on, to the same bits as if it had never stopped; a finished run is returned at once. The initial weights of
             this call are then not looked at: give each seed its own folder.
         progress: a bar with the time left.
+        callbacks: each is called with the run so far and `epochs` after every epoch, in the main process; where one
+            returns something true, training ends there and the best epoch until then is kept. With a `checkpoint_dir`
+            the same call goes on from there.
 
     Raises:
         ValueError: sets that don't fit together or hold one class only, settings out of range, a checkpoint of
@@ -98,6 +103,8 @@ def fit(
     _check_sets(train, valid)
     settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "attention_lr": attention_lr, "seed": seed}
     _check_settings(settings)
+    if not isinstance(callbacks, Sequence) or not all(map(callable, callbacks)):
+        raise bad_value("callbacks", repr(callbacks), "a list of functions")
     # NumPy's numbers, of a logspace, say, seed no generator and could not be read back from a checkpoint.
     settings = {name: value.item() if hasattr(value, "item") else value for name, value in settings.items()}
     epochs, batch_size, lr, attention_lr, seed = settings.values()
@@ -163,6 +170,9 @@ def fit(
                 state |= {"seconds": run.seconds, "best_epoch": run.best_epoch}
                 save_checkpoint(checkpoint_dir, identity, state)
             bar.set_postfix(loss=f"{train_loss:.3f}", valid_auroc=f"{scores['auroc']:.3f}")
+            stops = [callback(run, epochs) for callback in callbacks] if accelerator.is_main_process else []
+            if broadcast_object_list([any(stops)])[0]:
+                break
     run.model = accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)
     run.model.load_state_dict(best)
     run.model.eval()

@@ -1,0 +1,207 @@
+"""Inspected: what the inspector shows of a run and an image set, as pure functions from a View to pictures and text."""
+
+import html
+import zlib
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from gsa_utils import pictures, plots
+from gsa_utils.attention import WeightMap
+from gsa_utils.errors import bad_value
+from gsa_utils.images import ImageSet
+from gsa_utils.knockout import KnockOut
+from gsa_utils.map_quality import stability
+from gsa_utils.training import TrainingRun
+from gsa_utils.view import PLACES, View
+
+
+class Inspected:
+    """What does not change while one looks: maps at the images' size, predictions, pixel features, and two figures.
+
+    Raises:
+        ValueError: a run without maps, or others whose maps have another size.
+    """
+
+    def __init__(self, run: TrainingRun, image_set: ImageSet, others: Mapping[str, TrainingRun], wide: int):
+        self.run, self.image_set, self.others, self.wide = run, image_set, dict(others), wide
+        if not run.maps:
+            raise bad_value("run", "a run without weight maps", "the run of a model with attention")
+        for name, other in self.others.items():
+            if not other.maps or other.maps[0].shape != run.maps[0].shape:
+                raise bad_value("others", f"{name!r} without maps of {tuple(run.maps[0].shape)}", "maps of one size")
+        self.size = tuple(image_set.images.shape[-2:])
+        self.maps = [_resized(weights, self.size) for weights in run.maps]
+        self.limits = min(m.min().item() for m in self.maps), max(m.max().item() for m in self.maps)
+        self.mean_image = image_set.images.float().mean(dim=0)  # (C, H, W)
+        self.probabilities = _probabilities(run, image_set)  # (N, classes)
+        self.right = self.probabilities.argmax(dim=1) == image_set.labels.cpu()  # (N,)
+        self.features = _features(run)  # (K, h, w), or None
+        self.losses = {name: [row[name] for row in run.history] for name in ("train_loss", "valid_loss")}
+        self.loss_axis = pictures.loss_axis(*self.losses.values(), size=(wide, 190))
+        self.intensity_axis = pictures.intensity_axis(image_set.class_names, size=(wide, 150))
+        # Of the maps and the images, so that a view of another run is not taken for one of this.
+        self.mark = f"{_checksum(*run.maps, image_set.images):08x}"
+
+    def passing(self, class_name: str | None, right: bool | None) -> list[int]:
+        """Numbers of the images of this class whose prediction is right or wrong; None for any."""
+        chosen = torch.ones(len(self.image_set), dtype=torch.bool)
+        if class_name is not None:
+            chosen &= self.image_set.labels.cpu() == self.image_set.class_names.index(class_name)
+        if right is not None:
+            chosen &= self.right == right
+        return chosen.nonzero()[:, 0].tolist()
+
+    def inside(self, view: View) -> Bool[Tensor, "height width"]:
+        """Pixels of at least the threshold's weight."""
+        return self.maps[view.epoch] >= view.weight
+
+    def mask(self, view: View) -> Bool[Tensor, "height width"]:
+        """The pixels that a knock-out would blank."""
+        if PLACES[view.place] != "rectangle":
+            return self.inside(view) if PLACES[view.place] == "above" else ~self.inside(view)
+        mask = torch.zeros(self.size, dtype=torch.bool)
+        mask[view.top : view.bottom + 1, view.left : view.right + 1] = True
+        return mask
+
+    def picture(self, view: View, side: int, rectangle: bool = False, frame: bool = False) -> pictures.RGB:
+        """The map over the image, with the boundary (or the outline of the rectangle), and a frame around the pixel."""
+        outlined = self.mask(view) if rectangle else self.inside(view)
+        cross = (view.row, view.column) if frame else None
+        under = self._under(view)
+        return pictures.overlay(under, self.maps[view.epoch], view.opacity / 100, self.limits, outlined, cross, side)
+
+    def _under(self, view: View) -> Tensor:
+        return self.mean_image if view.background else self.image_set.images[view.image]
+
+    def prediction(self, view: View) -> str:
+        """One line of HTML."""
+        names, row = self.image_set.class_names, self.probabilities[view.image]
+        label, guess = int(self.image_set.labels[view.image]), int(row.argmax())
+        verdict = "right" if label == guess else f"<b>wrong</b>, it is {html.escape(names[label])}"
+        return f"predicted <b>{html.escape(names[guess])}</b> with probability {row[guess]:.3f}, {verdict}"
+
+    def share(self, view: View) -> float:
+        """Of the area that is inside the boundary."""
+        return self.inside(view).float().mean().item()
+
+    def curve(self, view: View) -> pictures.RGB:
+        return pictures.with_cursor(self.loss_axis, view.epoch + 1)
+
+    def intensities(self, view: View) -> Float[Tensor, "images"]:
+        """Of the framed pixel in every image; the mean of the channels where there are three."""
+        return self.image_set.images[:, :, view.row, view.column].float().mean(dim=1)
+
+    def dots(self, view: View) -> pictures.RGB:
+        return pictures.with_dots(self.intensity_axis, self.intensities(view), self.image_set.labels)
+
+    def pixel(self, view: View) -> str:
+        """Weight, logit and rank of the framed pixel."""
+        weights = self.maps[view.epoch]
+        weight = weights[view.row, view.column]
+        rank = int((weights > weight).sum()) + 1
+        return f"weight {weight:.4f}, logit {torch.logit(weight):+.3f}, rank {rank} of {weights.numel()}"
+
+    def strip(self, view: View) -> pictures.RGB | None:
+        """The classifier's features of the framed pixel, one cell each; brown is negative, purple positive."""
+        if self.features is None:
+            return None
+        height, width = self.features.shape[-2:]
+        own = self.features[:, view.row * height // self.size[0], view.column * width // self.size[1]]  # (K,)
+        most = own.abs().max().item()
+        cells = pictures.coloured(own[None], (-most, most), pictures.DIFFERENCES)
+        return cells.repeat(16, axis=0).repeat(max(1, self.wide // len(own)), axis=1)
+
+    def comparison(self, view: View, name: str) -> tuple[pictures.RGB, str]:
+        """This map, the other run's kept map, and their difference; then in words."""
+        other = self.others[name]
+        mine, theirs = self.maps[view.epoch], _resized(other.maps[other.best_epoch], self.size)
+        limits = [(weights.min().item(), weights.max().item()) for weights in (mine, theirs)]
+        most = (mine - theirs).abs().max().item()
+        side = self.wide // 3 - 8
+        shown = [
+            pictures.overlay(self.mean_image, weights, 1.0, ends, side=side)
+            for weights, ends in zip((mine, theirs), limits, strict=True)
+        ]
+        zoom = len(shown[0]) // self.size[0]
+        gap = pictures.coloured(mine - theirs, (-most, most), pictures.DIFFERENCES)
+        shown.append(gap.repeat(zoom, axis=0).repeat(zoom, axis=1))
+        first, second = (f"{low:.3f} to {high:.3f}" for low, high in limits)
+        words = (
+            f"left: this map, {first}; middle: {html.escape(name)}, {second} (each on its own colours); "
+            f"right: this minus that, brown -{most:.3f} to purple {most:.3f}.<br>"
+            f"rank correlation <b>{stability([mine, theirs]):.3f}</b>"
+        )
+        return pictures.side_by_side(*shown), words
+
+    def summary(self, view: View) -> str:
+        """The view in one line of plain text."""
+        return (
+            f"epoch {view.epoch + 1} of {len(self.maps)}: {self.share(view):.1%} of the pixels have a weight of at "
+            f"least {view.weight:.4f}; {self.right.float().mean():.1%} of {len(self.right)} predictions are right"
+        )
+
+    def figure(self, view: View) -> Figure:
+        """The view for a report."""
+        values, labels = self.intensities(view), self.image_set.labels
+        return plots.inspected(
+            pictures.overlay(self._under(view), self.maps[view.epoch], view.opacity / 100, self.limits, side=1),
+            self.inside(view),
+            (view.row, view.column),
+            self.losses,
+            view.epoch + 1,
+            {name: values[labels == number] for number, name in enumerate(self.image_set.class_names)},
+            f"{self.summary(view)}\nview {view.text(self.mark)}",
+        )
+
+    def sheet(self) -> Figure:
+        """Maps of up to four epochs at three thresholds, over the mean image."""
+        last, (low, high) = len(self.maps), self.limits
+        epochs = sorted({1, (last + 3) // 4, (last + 1) // 2, last})
+        thresholds = [low + share * (high - low) for share in (0.35, 0.5, 0.65)]
+        return plots.contact_sheet(self.mean_image, {f"epoch {e}": self.maps[e - 1] for e in epochs}, thresholds)
+
+
+def knock_out_table(result: KnockOut) -> str:
+    """Accuracy and AUROC of the four kinds, as HTML."""
+    lines = "<tr><td></td><td>accuracy</td><td>AUROC</td></tr>"
+    for name, scores in result.rows().items():
+        cells = [_cell([one[score] for one in scores]) for score in ("accuracy", "auroc")]
+        lines += f"<tr><td>{name}</td>{''.join(cells)}</tr>"
+    return f"<table>{lines}</table>mean (lowest to highest) of {len(result.moved)} draws"
+
+
+def _cell(values: list[float]) -> str:
+    spread = f"<br>({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else ""
+    return f"<td>{sum(values) / len(values):.3f}{spread}</td>"
+
+
+def _resized(weights: Float[Tensor, "h w"], size: tuple[int, int]) -> Float[Tensor, "height width"]:
+    """A map on a coarser or finer grid, as `WeightMap.forward` resizes it for finer activations."""
+    return weights if weights.shape == size else F.interpolate(weights[None, None], size, mode="bilinear")[0, 0]
+
+
+def _probabilities(run: TrainingRun, image_set: ImageSet) -> Float[Tensor, "images classes"]:
+    device = next(run.model.parameters()).device
+    run.model.eval()
+    with torch.no_grad():
+        logits = [run.model(batch.to(device).float() / 255).float().cpu() for batch in image_set.images.split(256)]
+    return torch.cat(logits).softmax(dim=1)
+
+
+def _features(run: TrainingRun) -> Float[Tensor, "features h w"] | None:
+    for part in run.model.modules():
+        if isinstance(part, WeightMap) and hasattr(part, "features"):
+            return part.features[0].detach().cpu()
+    return None
+
+
+def _checksum(*tensors: Tensor) -> int:
+    value = 0
+    for tensor in tensors:
+        value = zlib.crc32(tensor.detach().cpu().contiguous().numpy(), value)
+    return value

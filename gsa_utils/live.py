@@ -1,0 +1,101 @@
+"""LiveTraining: loss curves and map while `fit` trains, and a button that stops it and keeps what it has."""
+
+import base64
+import math
+import sys
+from io import BytesIO
+
+from gsa_utils.errors import bad_value, whole_number
+from gsa_utils.training import TrainingRun
+
+NAMES = {"training": "train", "validation": "valid"}
+
+
+class LiveTraining:
+    """For `fit(..., callbacks=[LiveTraining()])`: a picture redrawn after each epoch, and lines of text.
+
+    The picture and the button need a notebook with ipywidgets; in a terminal there are the lines alone, and in a
+    notebook that papermill or nbval runs they stay, with the last picture as a PNG. While a cell runs, the button is
+    heard where the front end talks to a subshell of the kernel (JupyterLab and Notebook from 4.4 and 7.4, with
+    ipykernel 7); elsewhere interrupt the kernel, and a `checkpoint_dir` keeps all epochs.
+
+    Args:
+        lines: at most about so many lines a run.
+
+    Attributes:
+        stopped: whether the button was pressed; setting it does the same.
+
+    Raises:
+        ValueError: lines below 1.
+    """
+
+    def __init__(self, lines: int = 10):
+        if not whole_number(lines, 1):
+            raise bad_value("lines", lines, "a whole number, at least 1")
+        self.lines = lines
+        self.stopped = False
+        self._run: TrainingRun | None = None
+        self._screen: _Screen | None = None
+
+    def __call__(self, run: TrainingRun, epochs: int) -> bool:
+        if run is not self._run:
+            self._run, self.stopped = run, False
+            self._screen = _Screen(self) if _in_a_notebook() else None
+        stop, done = self.stopped, len(run.history)
+        last = stop or done == epochs
+        if last or done == 1 or done % math.ceil(epochs / self.lines) == 0:
+            print(self._line(run, epochs) + (": stopped, the best epoch is kept" if stop else ""), flush=True)
+        if self._screen is not None:
+            self._screen.draw(run, epochs, self._line(run, epochs), last)
+        return stop
+
+    @staticmethod
+    def _line(run: TrainingRun, epochs: int) -> str:
+        row = run.history[-1]
+        losses = f"loss {row['train_loss']:.3f}, validation {row['valid_loss']:.3f}"
+        weights = f", map {run.maps[-1].min():.3f} to {run.maps[-1].max():.3f}" if run.maps else ""
+        return f"epoch {len(run.history)} of {epochs}: {losses}, AUROC {row['valid_auroc']:.3f}{weights}"
+
+
+class _Screen:
+    """One image that is replaced in place, over one button."""
+
+    def __init__(self, live: LiveTraining):
+        import ipywidgets as widgets
+        from IPython.display import display
+
+        self.image = widgets.Image(layout={"max_width": "100%"})
+        tip = "End the training after this epoch and keep the best one"
+        self.button = widgets.Button(description="stop and keep", tooltip=tip)
+        self.button.on_click(lambda _: setattr(live, "stopped", True))
+        self.box = widgets.VBox([self.image, self.button])
+        self.box.add_class("gsa-live")
+        self.shown = display(self.box, display_id=True)
+
+    def draw(self, run: TrainingRun, epochs: int, line: str, last: bool) -> None:
+        from gsa_utils.plots import training_progress
+
+        losses = {name: [row[f"{key}_loss"] for row in run.history] for name, key in NAMES.items()}
+        file = BytesIO()
+        training_progress(losses, epochs, run.maps[-1] if run.maps else None, line).savefig(file, format="png")
+        self.image.value = file.getvalue()
+        if last:
+            self.button.disabled = True
+            # For where no widget is drawn: on GitHub, on paper.
+            still = {"image/png": base64.b64encode(file.getvalue()).decode(), "text/plain": line}
+            alt = {"image/png": {"alt": "Loss curves of training and validation, and the map of the last epoch."}}
+            self.shown.update(self.box._repr_mimebundle_() | still, raw=True, metadata=alt)
+
+
+def _in_a_notebook() -> bool:
+    """A kernel with widgets: what is not imported yet is not imported for the question."""
+    if "IPython" not in sys.modules:
+        return False
+    shell = sys.modules["IPython"].get_ipython()
+    if shell is None or not hasattr(shell, "kernel"):
+        return False
+    try:
+        import ipywidgets  # noqa: F401
+    except ImportError:
+        return False
+    return True

@@ -1,0 +1,200 @@
+"""Pictures that follow a slider, painted by NumPy into RGB arrays: a Figure takes longer to draw than a frame may.
+
+Weights are viridis, differences of weights purple to orange: both readable for colour-blind people.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from io import BytesIO
+from pathlib import Path
+
+import matplotlib.style
+import numpy as np
+from jaxtyping import Bool, Float, Int, Num, UInt8
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+from torch import Tensor
+
+STYLE = Path(__file__).with_name("gsa.mplstyle")
+RGB = UInt8[np.ndarray, "height width 3"]
+WEIGHTS = (matplotlib.colormaps["viridis"](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
+DIFFERENCES = (matplotlib.colormaps["PuOr"](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
+
+
+def styled(draw):
+    """A drawing function under the one style of all figures."""
+
+    @wraps(draw)
+    def wrapper(*args, **kwargs):
+        with matplotlib.style.context(STYLE):
+            return draw(*args, **kwargs)
+
+    return wrapper
+
+
+def array(values: Num[Tensor, "..."]) -> np.ndarray:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+
+
+def coloured(
+    values: Float[Tensor, "height width"], limits: tuple[float, float], table: UInt8[np.ndarray, "256 3"] = WEIGHTS
+) -> RGB:
+    """Values as colours of a lookup table, its ends at `limits`."""
+    low, high = limits
+    return table[np.clip((array(values) - low) * (255 / ((high - low) or 1)), 0, 255).astype(np.uint8)]
+
+
+def overlay(
+    image: Num[Tensor, "channels height width"],
+    weights: Float[Tensor, "height width"],
+    opacity: float,
+    limits: tuple[float, float],
+    inside: Bool[Tensor, "height width"] | None = None,
+    cross: tuple[int, int] | None = None,
+    side: int = 400,
+) -> RGB:
+    """The image under a coloured map, with the boundary of the pixels inside.
+
+    Args:
+        image: grey or RGB, 0 to 255.
+        opacity: of the map, 0 to 1.
+        limits: the weights that have the first and the last colour.
+        inside: the pixels whose outline is drawn, black and white, to be seen on any colour.
+        cross: row and column of a pixel to frame.
+        side: about the longer side of the picture in screen pixels: each pixel becomes a square, all of one size.
+    """
+    grey = np.moveaxis(np.broadcast_to(array(image), (3, *weights.shape)), 0, -1)
+    # In whole numbers: half the time of floats.
+    share = round(256 * opacity)
+    picture = (grey.astype(np.uint16) * (256 - share) + coloured(weights, limits).astype(np.uint16) * share) >> 8
+    zoom = zoom_of(weights.shape, side)
+    picture = picture.astype(np.uint8).repeat(zoom, axis=0).repeat(zoom, axis=1)
+    if inside is not None:
+        inside = array(inside)
+        rows, columns = np.nonzero(inside[1:] != inside[:-1])
+        _lines(picture, (rows + 1) * zoom, columns * zoom, zoom, horizontal=True)
+        rows, columns = np.nonzero(inside[:, 1:] != inside[:, :-1])
+        _lines(picture, rows * zoom, (columns + 1) * zoom, zoom, horizontal=False)
+    if cross is not None:
+        row, column = cross[0] * zoom, cross[1] * zoom
+        for grow, colour in ((2, (0, 0, 0)), (1, (255, 64, 0))):
+            _frame(picture, row - grow, column - grow, zoom + 2 * grow, colour)
+    return picture
+
+
+def zoom_of(size: tuple[int, int], side: int) -> int:
+    """Screen pixels along a pixel of an image of this size, in a picture of about this side."""
+    return max(1, side // max(size))
+
+
+def _lines(picture: RGB, rows: np.ndarray, columns: np.ndarray, length: int, horizontal: bool) -> None:
+    """Lines of one square's length from each point: white, with black on its other side."""
+    along = np.arange(length)
+    across = np.zeros_like(along)
+    for offset, colour in ((0, 255), (-1, 0)):
+        down, right = (across + offset, along) if horizontal else (along, across + offset)
+        picture[(rows[:, None] + down).ravel(), (columns[:, None] + right).ravel()] = colour
+
+
+def _frame(picture: RGB, row: int, column: int, length: int, colour: tuple[int, int, int]) -> None:
+    top, left = max(row, 0), max(column, 0)
+    bottom, right = min(row + length, len(picture)) - 1, min(column + length, picture.shape[1]) - 1
+    picture[[top, bottom], left : right + 1] = colour
+    picture[top : bottom + 1, [left, right]] = colour
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A drawn figure as pixels, where in them a value of its x and y axis lies, and the rows between its axes."""
+
+    rgb: RGB
+    x: Callable[[np.ndarray], np.ndarray]
+    y: Callable[[np.ndarray], np.ndarray]
+    rows: slice
+
+
+def _drawn(figure: Figure, ax: Axes) -> Axis:
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    rgb = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    matrix = ax.transData.get_matrix()
+
+    def x(values: np.ndarray) -> np.ndarray:
+        return np.rint(np.asarray(values) * matrix[0, 0] + matrix[0, 2]).astype(int)
+
+    def y(values: np.ndarray) -> np.ndarray:
+        return len(rgb) - np.rint(np.asarray(values) * matrix[1, 1] + matrix[1, 2]).astype(int)
+
+    top, bottom = sorted(y(np.array(ax.get_ylim())))
+    return Axis(rgb, x, y, slice(top, bottom))
+
+
+@styled
+def loss_axis(train: Sequence[float], valid: Sequence[float], size: tuple[int, int] = (440, 190)) -> Axis:
+    """Loss over the epochs, to be marked by `with_cursor`; `size` in pixels."""
+    figure = Figure(figsize=(size[0] / 100, size[1] / 100))
+    ax = figure.subplots()
+    for name, values in (("training", train), ("validation", valid)):
+        ax.plot(range(1, len(values) + 1), values, label=name, linewidth=1.5)
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    ax.yaxis.set_major_locator(MaxNLocator(4))
+    ax.tick_params(labelsize=11)
+    ax.set_xlabel("epoch", fontsize=11)
+    ax.set_ylabel("loss", fontsize=11)
+    ax.legend(fontsize=11)
+    return _drawn(figure, ax)
+
+
+def with_cursor(axis: Axis, x: float) -> RGB:
+    """The figure with a vertical line at x."""
+    rgb = axis.rgb.copy()
+    at = int(axis.x(x))
+    rgb[axis.rows, at - 1 : at + 1] = 0
+    return rgb
+
+
+@styled
+def intensity_axis(class_names: Sequence[str], size: tuple[int, int] = (440, 190)) -> Axis:
+    """One row a class and intensities from 0 to 255, to be filled by `with_dots`; `size` in pixels."""
+    figure = Figure(figsize=(size[0] / 100, size[1] / 100))
+    ax = figure.subplots()
+    ax.set(xlim=(-4, 259), ylim=(len(class_names) - 0.5, -0.5), xticks=range(0, 256, 51))
+    ax.set_yticks(range(len(class_names)), [name if len(name) < 15 else name[:13] + "…" for name in class_names])
+    ax.tick_params(labelsize=11)
+    ax.set_xlabel("intensity (dot: an image, bar: mean)", fontsize=11)
+    return _drawn(figure, ax)
+
+
+def with_dots(axis: Axis, values: Num[Tensor, "images"], labels: Int[Tensor, "images"]) -> RGB:
+    """One dot an image, at its value and in the row of its class; a bar at the mean of each class."""
+    rgb = axis.rgb.copy()
+    values, labels = array(values).astype(float), array(labels)
+    # A dot keeps its height in the row while the values change: the golden ratio spreads any number of them evenly.
+    heights = (np.arange(len(values)) * 0.618034 % 1 - 0.5) * 0.7
+    x, y = axis.x(values), axis.y(labels + heights)
+    colours = np.array([[round(255 * part) for part in to_rgb(f"#{code}")] for code in ("0072B2", "D55E00", "009E73")])
+    for down in (-1, 0, 1):
+        for right in (-1, 0, 1):
+            rgb[y + down, x + right] = colours[labels % 3]
+    for label in np.unique(labels):
+        mean, (top, bottom) = int(axis.x(values[labels == label].mean())), axis.y(label + np.array([-0.4, 0.4]))
+        rgb[top:bottom, mean - 1 : mean + 2] = 0
+    return rgb
+
+
+def side_by_side(*pictures: RGB, gap: int = 8) -> RGB:
+    """Pictures of one height in a row, with white between them."""
+    white = np.full((len(pictures[0]), gap, 3), 255, np.uint8)
+    return np.concatenate([part for picture in pictures for part in (picture, white)][:-1], axis=1)
+
+
+def png(picture: RGB) -> bytes:
+    """As a PNG file, written fast rather than small: it goes to a browser on the same machine."""
+    file = BytesIO()
+    Image.fromarray(picture).save(file, "png", compress_level=1)
+    return file.getvalue()

@@ -1,0 +1,60 @@
+"""View: the whole state of the inspector, as whole numbers and as a short text to cite."""
+
+from dataclasses import asdict, dataclass, fields
+
+from gsa_utils.errors import bad_value
+
+UNIT = 10_000  # the threshold is a whole number of these parts, so that a view is restored exactly
+PLACES = ("above", "below", "rectangle")
+BACKGROUNDS = ("image", "mean image")
+
+
+@dataclass(frozen=True)
+class View:
+    """Everything that decides what the panel shows, as whole numbers; `text()` and `parse` write and read it."""
+
+    image: int
+    background: int  # of BACKGROUNDS
+    opacity: int  # per cent
+    threshold: int  # in 1 / UNIT
+    epoch: int  # from 0
+    row: int
+    column: int
+    place: int  # of PLACES
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def weight(self) -> float:
+        """The threshold as a weight."""
+        return self.threshold / UNIT
+
+    def check(self, images: int, epochs: int, size: tuple[int, int], thresholds: tuple[int, int]) -> None:
+        """Raise a ValueError that names what lies outside these counts, this size or these two thresholds."""
+        ends = {"image": images, "background": len(BACKGROUNDS), "opacity": 101, "epoch": epochs}
+        ends |= {"row": size[0], "column": size[1], "place": len(PLACES), "bottom": size[0], "right": size[1]}
+        first = {"threshold": thresholds[0], "bottom": self.top, "right": self.left}
+        for name, end in {**ends, "threshold": thresholds[1] + 1}.items():
+            if not first.get(name, 0) <= getattr(self, name) < end:
+                raise bad_value("view", f"{name} {getattr(self, name)}", f"{first.get(name, 0)} to {end - 1}")
+
+    def text(self, run_mark: str) -> str:
+        return ".".join([run_mark, *map(str, asdict(self).values())])
+
+    @classmethod
+    def parse(cls, text: str, run_mark: str) -> "View":
+        """The view of a text.
+
+        Raises:
+            ValueError: another text, or the view of another run or image set.
+        """
+        mark, *numbers = text.strip().split(".")
+        if len(numbers) != len(fields(cls)) or not all(number.isdecimal() for number in numbers):
+            raise bad_value(
+                "view", repr(text), f"{len(fields(cls)) + 1} parts divided by dots, as the panel writes them"
+            )
+        if mark != run_mark:
+            raise bad_value("view", f"the view {mark} of another run or image set", f"one of this run, {run_mark}")
+        return cls(*map(int, numbers))
