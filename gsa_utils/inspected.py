@@ -41,7 +41,8 @@ class Inspected:
         self.probabilities = _probabilities(run, image_set)  # (N, classes)
         self.right = self.probabilities.argmax(dim=1) == image_set.labels.cpu()  # (N,)
         self.features = _features(run)  # (K, h, w), or None
-        self.losses = {name: [row[name] for row in run.history] for name in ("train_loss", "valid_loss")}
+        names = {"training": "train_loss", "validation": "valid_loss"}
+        self.losses = {name: [row[key] for row in run.history] for name, key in names.items()}
         self.loss_axis = pictures.loss_axis(*self.losses.values(), size=(wide, 190))
         self.intensity_axis = pictures.intensity_axis(image_set.class_names, size=(wide, 150))
         # Of the maps and the images, so that a view of another run is not taken for one of this.
@@ -149,12 +150,11 @@ class Inspected:
         """The view for a report."""
         values, labels = self.intensities(view), self.image_set.labels
         return plots.inspected(
-            pictures.overlay(self._under(view), self.maps[view.epoch], view.opacity / 100, self.limits, side=1),
-            self.inside(view),
-            (view.row, view.column),
+            self.picture(view, side=400, frame=True),
             self.losses,
             view.epoch + 1,
             {name: values[labels == number] for number, name in enumerate(self.image_set.class_names)},
+            f"row {view.row}, column {view.column}",
             f"{self.summary(view)}\nview {view.text(self.mark)}",
         )
 

@@ -1,22 +1,20 @@
 """What the notebooks share: the set-up line, figures with alternative text, and the checks of the exercises.
 
-A check compares an answer with the right one on small made-up data. An exercise that nobody has touched raises
-NotImplementedError, which the check reports and lets the notebook run on; a wrong answer raises WrongAnswer with the
-likely mistake by name.
+A check compares an answer with the right one on small made-up data; answers.py says how. Those of lessons 01 to 04 are
+here, a later lesson's in a file of its own.
 """
 
 import io
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 from torch import Tensor
 
-
-class WrongAnswer(AssertionError):
-    """The answer to an exercise is wrong; the message names the likely mistake."""
+from gsa_utils.answers import WrongAnswer, compare, random
+from gsa_utils.lesson_05 import check_blank, check_chance, check_settled, check_surest_mistake  # noqa: F401
 
 
 def set_up() -> None:
@@ -44,47 +42,12 @@ def show(figure: Figure, alt: str) -> None:
     display(Image(png.getvalue(), alt=alt))
 
 
-def _check(exercise: str, answer: Callable[[], object], right: Tensor, mistakes: Mapping[str, Callable[[], Tensor]]):
-    """Compare the answer with the right one, then with what each known mistake would give."""
-    try:
-        came = answer()
-    except NotImplementedError:
-        print(f"Exercise {exercise}: not started yet. The notebook runs on.")
-        return
-    said = f"Exercise {exercise}: "
-    if came is None:
-        raise WrongAnswer(said + "the function returns nothing: is there a return?")
-    if not isinstance(came, Tensor):
-        try:
-            came = torch.as_tensor(came)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise WrongAnswer(said + f"a {type(came).__name__} came back, a tensor was expected") from error
-    came = came.detach().double()
-    if came.shape == right.shape and torch.allclose(came, right.double(), rtol=1e-3, atol=1e-4):
-        print(said + "right.")
-        return
-    for mistake, wrong in mistakes.items():
-        value = wrong().double()
-        if came.shape == value.shape and torch.allclose(came, value, rtol=1e-3, atol=1e-4, equal_nan=True):
-            raise WrongAnswer(said + mistake)
-    if came.shape != right.shape:
-        raise WrongAnswer(said + f"shape {tuple(came.shape)} came back, {tuple(right.shape)} was expected")
-    if not torch.isfinite(came).all():
-        raise WrongAnswer(said + "the answer holds NaN or infinity: is something divided by zero?")
-    gap = (came - right.double()).abs().max()
-    raise WrongAnswer(said + f"the shape is right, the values are off by up to {gap:.3g}")
-
-
-def _random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
-
-
 # Lesson 01: one map for all images
 
 
 def check_alignment(attempt: Callable[[Float[Tensor, "n channels height width"]], float]) -> None:
     """Exercise 1.1: mean correlation of an image with the mean of all the others."""
-    images = _random(6, 1, 5, 5) + _random(1, 1, 5, 5, seed=1)
+    images = random(6, 1, 5, 5) + random(1, 1, 5, 5, seed=1)
     images[0] = images[0] * 7 + 3  # an overexposed one, so that it matters that exposure is taken out
     x = images.flatten(1).double()
     z = x - x.mean(dim=1, keepdim=True)
@@ -108,12 +71,12 @@ def check_alignment(attempt: Callable[[Float[Tensor, "n channels height width"]]
             (z * others / 5).sum(dim=1).mean()
         ),
     }
-    _check("1.1", lambda: attempt(images.clone()), mean_correlation(z, others), mistakes)
+    compare("1.1", lambda: attempt(images.clone()), mean_correlation(z, others), mistakes)
 
 
 def check_one_map(attempt: Callable[[Tensor, Tensor], Tensor]) -> None:
     """Exercise 1.2: the same weight map for every image and channel of a batch."""
-    x, m = _random(3, 2, 4, 4), _random(4, 4, seed=1)
+    x, m = random(3, 2, 4, 4), random(4, 4, seed=1)
     before = x.clone()
 
     def answer() -> Tensor:
@@ -131,7 +94,7 @@ def check_one_map(attempt: Callable[[Tensor, Tensor], Tensor]) -> None:
         "the map was made to sum to 1: weights are used as they are": lambda: x * m / m.sum(),
         "the channels were averaged: weight each of them": lambda: (x * m).mean(dim=1, keepdim=True),
     }
-    _check("1.2", answer, x * m, mistakes)
+    compare("1.2", answer, x * m, mistakes)
 
 
 # Lesson 02: pixels as samples
@@ -139,7 +102,7 @@ def check_one_map(attempt: Callable[[Tensor, Tensor], Tensor]) -> None:
 
 def check_data_matrix(attempt: Callable[[UInt8[Tensor, "n 1 height width"]], Tensor]) -> None:
     """Exercise 2.1: the data matrix X (P, N), every image standardised over its pixels."""
-    images = (_random(5, 1, 3, 4) * 255).to(torch.uint8)
+    images = (random(5, 1, 3, 4) * 255).to(torch.uint8)
     x = images.flatten(1).double()
 
     def standardised(values: Tensor, dim: int) -> Tensor:
@@ -158,12 +121,12 @@ def check_data_matrix(attempt: Callable[[UInt8[Tensor, "n 1 height width"]], Ten
         ),
         "the mean is taken out, the deviation is not divided out": lambda: (x - x.mean(1, keepdim=True)).T,
     }
-    _check("2.1", lambda: attempt(images.clone()), right, mistakes)
+    compare("2.1", lambda: attempt(images.clone()), right, mistakes)
 
 
 def check_compress(attempt: Callable[[Tensor, int], Tensor]) -> None:
     """Exercise 2.2: rank features a pixel whose inner products are those of the rows of X, as nearly as can be."""
-    x, rank = _random(8, 30).double() - 0.3, 3
+    x, rank = random(8, 30).double() - 0.3, 3
     u, s, _ = torch.linalg.svd(x, full_matrices=False)
 
     def gram(features: Tensor) -> Tensor:
@@ -190,7 +153,7 @@ def check_compress(attempt: Callable[[Tensor, int], Tensor]) -> None:
             u[:, :rank] * s[-rank:].flip(0)
         ),
     }
-    _check("2.2", answer, gram(u[:, :rank] * s[:rank]), mistakes)
+    compare("2.2", answer, gram(u[:, :rank] * s[:rank]), mistakes)
 
 
 # Lesson 03: from the boundary to attention
@@ -217,12 +180,12 @@ def check_auroc(attempt: Callable[[Tensor, Tensor], float]) -> None:
             inside.mean() - outside.mean()
         ),
     }
-    _check("3.1", lambda: attempt(weights.clone(), region.clone()), wins + ties / 2, mistakes)
+    compare("3.1", lambda: attempt(weights.clone(), region.clone()), wins + ties / 2, mistakes)
 
 
 def check_sgd_step(attempt: Callable[[Tensor, Tensor, float], Tensor]) -> None:
     """Exercise 3.2: what one SGD step does to the logits of logistic regression."""
-    x, g, lr = _random(6, 4).double() - 0.5, _random(6, seed=1).double() - 0.5, 0.1
+    x, g, lr = random(6, 4).double() - 0.5, random(6, seed=1).double() - 0.5, 0.1
     gram = x @ x.T
     mistakes = {
         "the sign: a step goes against the gradient": lambda: lr * gram @ g,
@@ -231,7 +194,7 @@ def check_sgd_step(attempt: Callable[[Tensor, Tensor, float], Tensor]) -> None:
         "this is the step of a free map: the pixel classifier smooths it by X X^T": lambda: -lr * g,
         "this applies X X^T twice": lambda: -lr * gram @ gram @ g,
     }
-    _check("3.2", lambda: attempt(x.clone(), g.clone(), lr), -lr * gram @ g, mistakes)
+    compare("3.2", lambda: attempt(x.clone(), g.clone(), lr), -lr * gram @ g, mistakes)
 
 
 # Lesson 04: real images
@@ -239,7 +202,7 @@ def check_sgd_step(attempt: Callable[[Tensor, Tensor, float], Tensor]) -> None:
 
 def check_standardise(attempt: Callable[[Tensor, Tensor], Tensor]) -> None:
     """Exercise 4.1: test images by the one mean and the one deviation of the training images."""
-    train, test = _random(4, 1, 3, 3), _random(3, 1, 3, 3, seed=1) * 0.5 + 0.4
+    train, test = random(4, 1, 3, 3), random(3, 1, 3, 3, seed=1) * 0.5 + 0.4
     right = (test - train.mean()) / train.std()
     mistakes = {
         "the test images' own mean and deviation were used: a prediction would depend on what else is tested": lambda: (
@@ -255,7 +218,7 @@ def check_standardise(attempt: Callable[[Tensor, Tensor], Tensor]) -> None:
         "the training images came back: return the test images": lambda: (train - train.mean()) / train.std(),
         "the mean is taken out, the deviation is not divided out": lambda: test - train.mean(),
     }
-    _check("4.1", lambda: attempt(train.clone(), test.clone()), right, mistakes)
+    compare("4.1", lambda: attempt(train.clone(), test.clone()), right, mistakes)
 
 
 def check_paired(attempt: Callable[[Tensor, Tensor], tuple[float, float]]) -> None:
@@ -280,4 +243,4 @@ def check_paired(attempt: Callable[[Tensor, Tensor], tuple[float, float]]) -> No
         "the sign: with attention minus without": lambda: pair(-d.mean(), d.std() / n**0.5),
         "divided by n: divide by its root": lambda: pair(d.mean(), d.std() / n),
     }
-    _check("4.2", lambda: attempt(ours, none), pair(d.mean(), d.std() / n**0.5), mistakes)
+    compare("4.2", lambda: attempt(ours, none), pair(d.mean(), d.std() / n**0.5), mistakes)

@@ -48,6 +48,7 @@ def weight_maps(
     image: Num[Tensor, "height width"] | None = None,
     region: Bool[Tensor, "height width"] | None = None,
     shared_scale: bool = True,
+    unit: str = "weight",
 ) -> Figure:
     """Maps side by side, after the image where one is given, with the outline of the region.
 
@@ -72,9 +73,9 @@ def weight_maps(
         _outline(ax, region)
         _bare(ax)
         if not shared_scale:
-            _colour_bar(figure, shown, [ax])
+            _colour_bar(figure, shown, [ax], unit)
     if shared_scale:
-        _colour_bar(figure, shown, axes)
+        _colour_bar(figure, shown, axes, unit)
     return figure
 
 
@@ -177,8 +178,7 @@ def contact_sheet(
     for row, threshold in zip(axes, thresholds, strict=True):
         for ax, weights in zip(row, maps.values(), strict=True):
             inside = weights >= threshold
-            ax.imshow(overlay(image, weights, opacity, limits, side=1))
-            _outline(ax, inside if inside.any() and not inside.all() else None)
+            ax.imshow(overlay(image, weights, opacity, limits, inside, side=170))
             ax.set_xlabel(f"{inside.float().mean():.0%} inside", fontsize=12)
             _bare(ax)
         row[0].set_ylabel(f"threshold\n{threshold:.2f}", rotation=0, ha="right", va="center")
@@ -192,11 +192,10 @@ def contact_sheet(
 @styled
 def inspected(
     picture: RGB,
-    inside: Bool[Tensor, "height width"],
-    cross: tuple[int, int],
     losses: Mapping[str, Sequence[float]],
     epoch: int,
     intensities: Mapping[str, Num[Tensor, "images"]],
+    pixel: str,
     caption: str,
 ) -> Figure:
     """One view of the inspector for a report: the picture, the loss curves, and the intensities at the framed pixel."""
@@ -204,18 +203,17 @@ def inspected(
     left, right = figure.subfigures(1, 2, width_ratios=[1, 1.05])
     ax = left.subplots()
     ax.imshow(picture)
-    _outline(ax, inside if inside.any() and not inside.all() else None)
-    ax.plot(cross[1], cross[0], "s", markerfacecolor="none", markeredgecolor="C1", markersize=9)
     _bare(ax)
     upper, lower = right.subplots(2, 1)
     for name, values in losses.items():
         upper.plot(range(1, len(values) + 1), values, label=name)
     upper.axvline(epoch, color="0.5", linestyle=":")
     upper.set(xlabel="epoch", ylabel="loss")
+    upper.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     upper.legend()
     for row, values in enumerate(intensities.values()):
         lower.plot(array(values), row + np.linspace(-0.3, 0.3, len(values)), ".", color=f"C{row % 6}", markersize=4)
-    lower.set(xlim=(-4, 259), xlabel=f"intensity at row {cross[0]}, column {cross[1]}")
+    lower.set(xlim=(-4, 259), xlabel=f"intensity at {pixel}")
     lower.set_yticks(range(len(intensities)), list(intensities))
     lower.set_ylim(len(intensities) - 0.5, -0.5)
     figure.suptitle(caption, fontsize=11)
@@ -256,9 +254,9 @@ def _outline(ax: Axes, region: Bool[Tensor, "height width"] | None) -> None:
         ax.contour(array(region).astype(float), levels=[0.5], colors="black", linewidths=0.8)
 
 
-def _colour_bar(figure: Figure, shown, axes: Sequence[Axes]) -> None:
+def _colour_bar(figure: Figure, shown, axes: Sequence[Axes], unit: str = "weight") -> None:
     bar = figure.colorbar(shown, ax=axes, shrink=0.85, aspect=14, pad=0.02)
-    bar.set_label("weight")
+    bar.set_label(unit)
     bar.locator = MaxNLocator(4)
     bar.outline.set_visible(False)
     bar.update_ticks()

@@ -62,9 +62,11 @@ def _clean_outputs(outputs: list[NotebookNode]) -> Iterator[NotebookNode]:
     printed = None
     for output in outputs:
         data = output.get("data", {})
-        # Progress bars are stderr or widgets. A widget saved without its state is drawn as an error message.
-        if output.get("name") == "stderr" or WIDGET in data:
+        # Progress bars are stderr or widgets. A widget saved without its state is drawn as an error message: what stays
+        # of one is the picture that it brought along.
+        if output.get("name") == "stderr" or (WIDGET in data and "image/png" not in data):
             continue
+        data.pop(WIDGET, None)
         if output.output_type == "stream":
             if printed is not None:  # how prints are divided into messages depends on the machine's speed
                 printed.text += output.text

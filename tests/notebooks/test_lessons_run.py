@@ -84,3 +84,11 @@ def test_lesson_04_runs_on_another_set_with_another_backbone(real_set):
     assert 0.2 < auroc < 0.95
     assert "'features.denseblock2'" in text
     assert "an image alone, in a batch, in a shuffled batch: the same prediction" in text
+
+
+def test_lesson_05_finds_that_a_phantom_needs_its_important_pixels():
+    text = printed("05", dataset="phantom-chest", epochs=12, seeds=1)
+    assert "the panel's numbers are those of the experiment by hand" in text
+    whole, without, _, lowest, _ = numbers(text, "  seed 0 ")
+    assert without < lowest < whole
+    assert without < 0.6

@@ -2,13 +2,15 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
 import torch
 
 from gsa_utils import lessons
-from gsa_utils.lessons import WrongAnswer
+from gsa_utils.answers import WrongAnswer
+from gsa_utils.map_quality import stability
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 
@@ -133,7 +135,88 @@ WRONG = {
             (lambda a, b: None, "return"),
         ],
     ),
+    "blank": (
+        lessons.check_blank,
+        [
+            (lambda i, m: i * ~m, "black"),
+            (lambda i, m: torch.where(m, i.mean((1, 2, 3), keepdim=True), i), "its own mean"),
+            (lambda i, m: torch.where(m, i.mean(), i), "one number"),
+            (lambda i, m: torch.where(m, i, i.mean(0)), "kept"),
+            (lambda i, m: i.clone(), "as they were"),
+            (lambda i, m: i.copy_(torch.where(m, i.mean(0), i)), "changed"),
+        ],
+    ),
+    "chance": (
+        lessons.check_chance,
+        [
+            (lambda low, draws: (draws <= low).double().mean(), "a draw too"),
+            (lambda low, draws: (draws <= low).sum() / (len(draws) + 1), "above the line"),
+            (lambda low, draws: ((draws <= low).sum() + 1) / len(draws), "below the line"),
+            (lambda low, draws: ((draws < low).sum() + 1) / (len(draws) + 1), "<= and not <"),
+            (lambda low, draws: ((draws >= low).sum() + 1) / (len(draws) + 1), "higher"),
+            (lambda low, draws: draws <= low, "shape"),
+        ],
+    ),
 }
+
+# What the two questions to the inspector look at. Images 1, 3 and 4 are mistakes, of probability .6, .9 and .7.
+SURE = torch.tensor([0.55, 0.6, 0.95, 0.9, 0.7])
+MAPS = [torch.tensor(rows_).float() for rows_ in ([[1, 0, 2, 3]], [[1, 0, 2, 3]], [[0, 2, 1, 3]], [[0, 1, 2, 3]])]
+PANEL = SimpleNamespace(
+    shown=SimpleNamespace(
+        probabilities=torch.stack([SURE, 1 - SURE], dim=1),
+        right=torch.tensor([True, False, True, False, False]),
+        passing=lambda class_name, right: [1, 3, 4],
+        run=SimpleNamespace(maps=[MAPS[0] * 0 + torch.tensor([[3, 2, 1, 0]]), *MAPS, MAPS[3]], best_epoch=4),
+    )
+)
+QUESTIONS = {  # check, right answer, wrong ones with a word that the complaint must hold
+    "surest_mistake": (
+        lessons.check_surest_mistake,
+        3,
+        [
+            (0, "is right"),
+            (2, "from 1"),
+            (4, "one is surer"),
+            (1, "from 0"),
+            (7, "0 to 4"),
+            (3.0, "whole number"),
+            (True, "whole"),
+        ],
+    ),
+    "settled": (
+        lessons.check_settled,
+        5,
+        [(4, "count from 1"), (6, "an earlier epoch"), (1, "below"), (0, "1 to 6"), ("5", "whole number")],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_the_right_answer_to_a_question_to_the_inspector_passes(name, capsys):
+    check, right, _ = QUESTIONS[name]
+    check(PANEL, right)
+    assert capsys.readouterr().out.endswith("right.\n")
+
+
+@pytest.mark.parametrize(
+    ("check", "wrong", "word"), [(check, *pair) for check, _, all_ in QUESTIONS.values() for pair in all_]
+)
+def test_a_wrong_answer_to_a_question_is_rejected_with_the_mistake_by_name(check, wrong, word):
+    with pytest.raises(WrongAnswer, match=re.escape(word)):
+        check(PANEL, wrong)
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_a_question_without_an_answer_says_so_and_lets_the_notebook_run_on(name, capsys):
+    QUESTIONS[name][0](PANEL, None)
+    assert "not started" in capsys.readouterr().out
+
+
+def test_where_no_prediction_is_wrong_the_question_says_so():
+    shown = SimpleNamespace(**vars(PANEL.shown) | {"passing": lambda class_name, right: []})
+    with pytest.raises(WrongAnswer, match="no prediction is wrong"):
+        lessons.check_surest_mistake(SimpleNamespace(shown=shown), 0)
 
 
 @pytest.mark.parametrize(
@@ -160,8 +243,8 @@ def test_an_untouched_exercise_says_so_and_lets_the_notebook_run_on(name, capsys
 
 def test_every_check_of_the_package_has_at_least_four_wrong_answers():
     checks = {name.removeprefix("check_") for name in vars(lessons) if name.startswith("check_")}
-    assert checks == set(WRONG)
-    assert min(len(all_) for _, all_ in WRONG.values()) >= 4
+    assert checks == set(WRONG) | set(QUESTIONS)
+    assert min(len(entry[-1]) for entry in [*WRONG.values(), *QUESTIONS.values()]) >= 4
 
 
 def exercises():
@@ -170,7 +253,7 @@ def exercises():
         solution = ""
         for cell in nbformat.read(path, as_version=4).cells:
             block = re.search(r"<summary>Solution</summary>\s*```python\n(.*?)```", cell.source, re.DOTALL)
-            call = re.search(r"^lessons\.(check_\w+)\((\w+)\)$", cell.source, re.MULTILINE)
+            call = re.search(r"^lessons\.(check_\w+)\((?:panel, )?(\w+)\)$", cell.source, re.MULTILINE)
             if block:
                 solution = block[1]
             elif call:
@@ -180,9 +263,10 @@ def exercises():
 
 @pytest.mark.parametrize(("solution", "check", "function"), list(exercises()))
 def test_the_folded_solution_passes_its_check(solution, check, function, capsys):
-    names = {"torch": torch}
+    names = {"torch": torch, "stability": stability, "panel": PANEL}
     exec(solution, names)
-    getattr(lessons, check)(names[function])
+    given = [PANEL] if check.removeprefix("check_") in QUESTIONS else []
+    getattr(lessons, check)(*given, names[function])
     assert capsys.readouterr().out.endswith("right.\n")
 
 
@@ -191,4 +275,4 @@ def test_every_lesson_has_two_exercises_or_more():
     assert {path.stem[:2]: numbers.count(path.stem[:2]) >= 2 for path in NOTEBOOKS} == {
         path.stem[:2]: True for path in NOTEBOOKS
     }
-    assert len(numbers) == len(WRONG), "every check is used once"
+    assert len(numbers) == len(WRONG) + len(QUESTIONS), "every check is used once"

@@ -1,0 +1,49 @@
+"""How the answer to an exercise is checked.
+
+An exercise that nobody has touched raises NotImplementedError, which is reported and lets the notebook run on; a wrong
+answer raises WrongAnswer with the likely mistake by name.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+
+class WrongAnswer(AssertionError):
+    """The answer to an exercise is wrong; the message names the likely mistake."""
+
+
+def compare(exercise: str, answer: Callable[[], object], right: Tensor, mistakes: Mapping[str, Callable[[], Tensor]]):
+    """Compare the answer with the right one, then with what each known mistake would give."""
+    try:
+        came = answer()
+    except NotImplementedError:
+        print(f"Exercise {exercise}: not started yet. The notebook runs on.")
+        return
+    said = f"Exercise {exercise}: "
+    if came is None:
+        raise WrongAnswer(said + "the function returns nothing: is there a return?")
+    if not isinstance(came, Tensor):
+        try:
+            came = torch.as_tensor(came)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise WrongAnswer(said + f"a {type(came).__name__} came back, a tensor was expected") from error
+    came = came.detach().double()
+    if came.shape == right.shape and torch.allclose(came, right.double(), rtol=1e-3, atol=1e-4):
+        print(said + "right.")
+        return
+    for mistake, wrong in mistakes.items():
+        value = wrong().double()
+        if came.shape == value.shape and torch.allclose(came, value, rtol=1e-3, atol=1e-4, equal_nan=True):
+            raise WrongAnswer(said + mistake)
+    if came.shape != right.shape:
+        raise WrongAnswer(said + f"shape {tuple(came.shape)} came back, {tuple(right.shape)} was expected")
+    if not torch.isfinite(came).all():
+        raise WrongAnswer(said + "the answer holds NaN or infinity: is something divided by zero?")
+    gap = (came - right.double()).abs().max()
+    raise WrongAnswer(said + f"the shape is right, the values are off by up to {gap:.3g}")
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
