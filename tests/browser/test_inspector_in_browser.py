@@ -1,0 +1,249 @@
+"""The panel in JupyterLab, Notebook 7 and Voila: moved by mouse and by keyboard, compared with the panel in Python.
+
+Slow (half a minute and more a front end): a server, a kernel and a browser are started, and a lesson is run.
+"""
+
+import hashlib
+import re
+
+import pytest
+from front_end import SHOTS, open_page, serve
+
+from gsa_utils.knockout import knock_out
+from gsa_utils.panel import CONTROLS, TABS
+
+SLIDERS = {"position": "epochs", "opacity": "epochs", "threshold": "epochs", "epoch": "epochs"}
+SLIDERS |= {"row": "pixel", "column": "pixel", "rows": "knock-out", "columns": "knock-out"}
+MENUS = {"background": "epochs", "right_filter": "epochs", "class_filter": "epochs"}
+MENUS |= {"place": "knock-out", "other": "compare"}
+BUTTONS = {"start": "knock-out", "png": "export", "svg": "export"}
+HOW = ["mouse", "keyboard"]
+# Voila's own page asks for an icon font, which the panel does not use; it is not let through.
+ASKED = {"lab": {"127.0.0.1"}, "notebook": {"127.0.0.1"}, "voila": {"127.0.0.1", "cdn.jsdelivr.net"}}
+
+
+@pytest.fixture(scope="module", params=list(ASKED))
+def page(request, lesson, tmp_path_factory):
+    """The lesson, run in one front end."""
+    folder = tmp_path_factory.mktemp("server")
+    with serve(request.param, lesson, folder) as address, open_page(address) as page:
+        page.app = request.param
+        if page.app == "voila":
+            page.wait_for_end()
+        else:
+            page.run_all()
+        page.panel.scroll_into_view_if_needed()
+        yield page
+
+
+def numbers(text):
+    return re.findall(r"\d+\.\d+|\d+", re.sub(r"<[^>]*>", " ", text))
+
+
+def same_view(page, panel, tab):
+    """The panel in Python under the view of the page, and the page back in its tab."""
+    panel.view_text = page.view()  # refused, were the maps or the images others by a single bit
+    page.tab(tab)
+    panel.tabs.selected_index = TABS.index(tab)
+    return panel
+
+
+def check_against_python(page, panel, tab):
+    """Picture and numbers are those of the panel in Python under the same view."""
+    same_view(page, panel, tab)
+    page.becomes(hashlib.sha256(panel.picture.value).hexdigest())
+    # without the place among the images that pass the filters
+    shown, expected = (re.sub(r"\(\d+ of .*?\)", "", text) for text in (page.text("caption"), panel.caption.value))
+    assert numbers(shown) == numbers(expected)
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("name", SLIDERS)
+def test_a_slider_changes_the_view_and_the_picture_is_that_of_python(page, panel, name, how):
+    tab = SLIDERS[name]
+    page.tab("knock-out")
+    page.control("place", "select").select_option("rectangle" if tab == "knock-out" else "above")
+    before = page.view()
+    page.tab(tab)
+    handle = page.control(name, ".noUi-handle").last
+    now, low, high = (float(handle.get_attribute(f"aria-value{end}")) for end in ("now", "min", "max"))
+    upper = now > (low + high) / 2
+    if how == "mouse":
+        track = page.control(name, ".noUi-target")
+        box = track.bounding_box()
+        track.click(position={"x": box["width"] * (0.2 if upper else 0.9), "y": box["height"] / 2})
+    else:
+        handle.focus()
+        handle.press("ArrowLeft" if upper else "ArrowRight")
+    assert page.view() != before
+    check_against_python(page, panel, tab)
+
+
+def choose(page, name, how):
+    """From the first entry of a menu to the second."""
+    page.tab(MENUS[name])
+    menu = page.control(name, "select")
+    menu.select_option(index=0)
+    before = page.view()
+    page.tab(MENUS[name])
+    page.settled()
+    if how == "mouse":  # the list itself is the browser's, outside of the page
+        menu.select_option(index=1)
+    else:
+        menu.focus()
+        menu.press("ArrowDown")
+    return before
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("name", ["background", "place"])
+def test_a_menu_changes_the_view_and_the_picture_is_that_of_python(page, panel, name, how):
+    before = choose(page, name, how)
+    assert page.view() != before
+    check_against_python(page, panel, MENUS[name])
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("name", ["class_filter", "right_filter"])
+def test_a_filter_leaves_as_many_images_as_in_python(page, panel, name, how):
+    for other in ("class_filter", "right_filter"):
+        page.control(other, "select").select_option("all")
+    choose(page, name, how)
+    value = getattr(panel, name).options[1]
+    left = panel.shown.passing(value if name == "class_filter" else None, True if name == "right_filter" else None)
+    assert page.differs(lambda: f"image {left[0]} (1 of {len(left)})" in page.text("caption"), False)
+    check_against_python(page, panel, MENUS[name])
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_another_run_is_compared_with_the_numbers_and_pictures_of_python(page, panel, how):
+    choose(page, "other", how)
+    same_view(page, panel, "compare")
+    panel.other.value = panel.other.options[1]
+    page.becomes(hashlib.sha256(panel.comparison.value).hexdigest(), "comparison")
+    assert numbers(page.text("difference")) == numbers(panel.difference.value)
+
+
+def test_a_click_on_the_picture_chooses_the_pixel(page, panel):
+    page.tab("epochs")
+    box = page.panel.locator("img.gsa-picture").bounding_box()
+    page.panel.locator("img.gsa-picture").click(position={"x": box["width"] * 0.4, "y": box["height"] * 0.7})
+    height, width = panel.shown.size
+    expected = f"row {int(0.7 * height)}, column {int(0.4 * width)}"
+    assert page.differs(page.tab_in_front, "epochs") == "pixel"
+    same_view(page, panel, "pixel")
+    assert f"row {panel.row.value}, column {panel.column.value}" == expected
+    assert numbers(page.text("probe")) == numbers(panel.probe.value)
+    for name in ("picture", "dots", "strip"):
+        page.becomes(hashlib.sha256(getattr(panel, name).value).hexdigest(), name)
+
+
+def test_the_time_scrubber_moves_the_cursor_of_the_loss_curve(page, panel):
+    same_view(page, panel, "epochs")
+    page.becomes(hashlib.sha256(panel.curve.value).hexdigest(), "curve")
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_the_knock_out_shows_the_numbers_that_python_computes(page, panel, how):
+    page.tab("knock-out")
+    page.control("place", "select").select_option("above")
+    same_view(page, panel, "knock-out")
+    page.press("start", how)
+    assert page.differs(lambda: "of 10 draws" in page.text("result"), False, seconds=60)
+    panel.start.click()
+    panel.wait()
+    assert panel.knocked_out == knock_out(panel.shown.run.model, panel.shown.image_set, panel.shown.mask(panel.view))
+    assert numbers(page.text("result")) == numbers(panel.result.value)
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_a_running_knock_out_is_cancelled(page, how):
+    page.tab("knock-out")
+    page.press("start", how)
+    page.press("cancel", how)
+    assert page.differs(lambda: page.text("result") in ("cancelled", ""), False, seconds=60)
+    assert page.differs(lambda: page.text("result"), "", seconds=60) == "cancelled"
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_an_export_button_makes_a_link_to_a_file(page, kind, how):
+    text = page.view()
+    page.press(kind, how)
+    assert page.differs(lambda: f"save view-{text}.{kind}" in page.text("link"), False)
+    with page.page.expect_download() as download:
+        page.control("link", "a").click()
+    assert download.value.suggested_filename == f"view-{text}.{kind}"
+    assert download.value.path().stat().st_size > 5000
+
+
+def test_a_pasted_text_brings_the_view_back(page, panel):
+    text = page.view()
+    before = page.settled()
+    page.tab("epochs")
+    page.control("opacity", ".noUi-handle").press("Home")
+    page.changed(before)
+    page.tab("export")
+    page.control("text", "input").fill(text)
+    page.control("text", "input").press("Enter")
+    page.becomes(before)
+    assert page.view() == text
+
+
+def test_an_error_is_shown_in_the_panel(page):
+    page.tab("export")
+    page.control("text", "input").fill("no view at all")
+    page.control("text", "input").press("Enter")
+    assert page.differs(lambda: "ValueError: view: got" in page.text("status"), False)
+    page.tab("epochs")
+    assert page.differs(lambda: page.text("status"), None) is not None
+
+
+def test_the_tabs_have_a_keyboard_path(page):
+    page.tab("epochs")
+    page.panel.get_by_role("tab", name="epochs", exact=True).focus()
+    page.page.keyboard.press("ArrowRight")
+    page.page.keyboard.press("Enter")
+    assert page.differs(lambda: page.tab_in_front(), "epochs") == "pixel"
+
+
+def test_the_tab_key_reaches_every_control(page):
+    reached = set()
+    for tab in TABS:
+        page.tab(tab)
+        page.control("class_filter", "select").focus()
+        for _ in range(25):
+            reached |= set(page.focused()) & {f"gsa-{name}" for name in CONTROLS}
+            page.page.keyboard.press("Tab")
+    # A button that can't be used now is not reached either.
+    assert {f"gsa-{name}" for name in CONTROLS} - reached == {"gsa-cancel"}
+
+
+def test_nothing_is_clipped_and_nothing_scrolls_at_1280_by_800(page):
+    size = page.page.viewport_size
+    page.page.set_viewport_size({"width": 1280, "height": 800})
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    for tab in TABS:
+        page.tab(tab)
+        page.panel.evaluate("panel => panel.scrollIntoView()")
+        page.settled()
+        page.page.screenshot(path=SHOTS / f"{page.app}_{tab}.png")
+        assert page.overflowing() == []
+        assert page.panel.bounding_box()["height"] < 700
+    page.page.set_viewport_size(size)
+
+
+def test_the_browser_asked_no_host_but_loopback_and_logged_no_error(page):
+    assert page.hosts <= ASKED[page.app]
+    assert page.errors == []
+
+
+def test_after_a_restart_of_the_kernel_the_controls_show_that_they_are_dead(page):
+    """Last, since it ends the panel."""
+    if page.app == "voila":
+        pytest.skip("Voila has no command to restart its kernel")
+    assert page.dead() == 0
+    page.page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+    assert page.differs(page.dead, 0) >= len(CONTROLS)
+    page.tab("epochs")
+    page.page.screenshot(path=SHOTS / f"{page.app}_restarted.png")
