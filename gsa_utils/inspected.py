@@ -113,8 +113,7 @@ class Inspected:
             return None
         height, width = self.features.shape[-2:]
         own = self.features[:, view.row * height // self.size[0], view.column * width // self.size[1]]  # (K,)
-        most = own.abs().max().item()
-        cells = pictures.coloured(own[None], (-most, most), pictures.DIFFERENCES)
+        cells = _differences(own[None])
         return cells.repeat(16, axis=0).repeat(max(1, self.wide // len(own)), axis=1)
 
     def comparison(self, view: View, name: str) -> tuple[pictures.RGB, str]:
@@ -129,7 +128,7 @@ class Inspected:
             for weights, ends in zip((mine, theirs), limits, strict=True)
         ]
         zoom = len(shown[0]) // self.size[0]
-        gap = pictures.coloured(mine - theirs, (-most, most), pictures.DIFFERENCES)
+        gap = _differences(mine - theirs)
         shown.append(gap.repeat(zoom, axis=0).repeat(zoom, axis=1))
         first, second = (f"{low:.3f} to {high:.3f}" for low, high in limits)
         words = (
@@ -178,6 +177,12 @@ def knock_out_table(result: KnockOut) -> str:
 def _cell(values: list[float]) -> str:
     spread = f"<br>({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else ""
     return f"<td>{sum(values) / len(values):.3f}{spread}</td>"
+
+
+def _differences(values: Float[Tensor, "height width"]) -> pictures.RGB:
+    """From brown for the lowest over white for 0 to purple for the highest; all white where there is no difference."""
+    most = values.abs().max().item() or 1.0
+    return pictures.coloured(values, (-most, most), pictures.DIFFERENCES)
 
 
 def _resized(weights: Float[Tensor, "h w"], size: tuple[int, int]) -> Float[Tensor, "height width"]:

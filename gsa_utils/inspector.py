@@ -1,8 +1,8 @@
 """MapInspector: a panel of widgets that shows a learned map, probes its pixels and blanks them to see what that costs.
 
 Thin: panel.py holds the widgets, inspected.py says what a view shows, knockout.py does the experiment; here they are
-wired. Needs ipywidgets (the `course` extra), and neither a CDN nor JavaScript of its own; with ipyevents beside it, a
-click on the picture chooses a pixel.
+wired. Needs ipywidgets (the `course` extra), and no CDN; with ipyevents beside it, a click on the
+picture chooses a pixel.
 """
 
 import base64

@@ -48,9 +48,7 @@ def blank(image_set: ImageSet, mask: Bool[Tensor, "height width"]) -> ImageSet:
     Raises:
         ValueError: a mask that is not boolean or not of the images' size.
     """
-    if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != image_set.images.shape[-2:]:
-        came = f"{mask.dtype} of shape {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
-        raise bad_value("mask", came, f"a boolean tensor of shape {tuple(image_set.images.shape[-2:])}")
+    _check_mask(image_set, mask)
     mean = image_set.images.float().mean(dim=0).round().to(torch.uint8)  # (C, H, W)
     return replace(image_set, images=torch.where(mask.to(mean.device), mean, image_set.images))
 
@@ -73,6 +71,7 @@ def knock_out(
     """
     if not whole_number(draws, 1):
         raise bad_value("draws", draws, "a whole number, at least 1")
+    _check_mask(image_set, mask)
     count = int(mask.sum())
     if not 0 < count < mask.numel():
         raise bad_value("mask", f"{count} of {mask.numel()} pixels", "some pixels, but not all")
@@ -85,6 +84,13 @@ def knock_out(
     return KnockOut(count, scores[0], scores[1], scores[2 : 2 + draws], scores[2 + draws :])
 
 
+def _check_mask(image_set: ImageSet, mask: object) -> None:
+    size = image_set.images.shape[-2:]
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != size:
+        came = f"{mask.dtype} of shape {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
+        raise bad_value("mask", came, f"a boolean tensor of shape {tuple(size)}")
+
+
 def _others(mask: Bool[Tensor, "height width"], draws: int, generator: torch.Generator) -> Iterator[Tensor]:
     """First `draws` masks of as many pixels anywhere, then as many of the same shape elsewhere."""
     for _ in range(draws):
@@ -92,5 +98,8 @@ def _others(mask: Bool[Tensor, "height width"], draws: int, generator: torch.Gen
         scattered[torch.randperm(mask.numel(), generator=generator)[: int(mask.sum())]] = True
         yield scattered.view(mask.shape)
     for _ in range(draws):
-        places = torch.randint(1, mask.numel(), (), generator=generator).item()  # from 1: not back onto itself
-        yield mask.roll(divmod(places, mask.shape[1]), dims=(0, 1))
+        moved = mask
+        while torch.equal(moved, mask):  # as where a band is moved along itself
+            places = torch.randint(1, mask.numel(), (), generator=generator).item()
+            moved = mask.roll(divmod(places, mask.shape[1]), dims=(0, 1))
+        yield moved

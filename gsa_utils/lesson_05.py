@@ -21,9 +21,7 @@ def _started(exercise: str, answer: int | None, end: int, first: int = 0) -> boo
         print(f"Exercise {exercise}: not started yet. The notebook runs on.")
         return False
     if isinstance(answer, bool) or not isinstance(answer, int) or not first <= answer < end:
-        raise WrongAnswer(
-            f"Exercise {exercise}: expected a whole number, {first} to {end - 1}, got {answer!r}"
-        )
+        raise WrongAnswer(f"Exercise {exercise}: expected a whole number, {first} to {end - 1}, got {answer!r}")
     return True
 
 
@@ -39,9 +37,7 @@ def check_surest_mistake(panel: "MapInspector", answer: int | None) -> None:
     if sure[answer] == sure[surest] and not shown.right[answer]:
         print(said + "right.")
     elif answer < len(wrong) and wrong[answer] == surest:
-        raise WrongAnswer(
-            said + "this is its place among the mistakes, from 0: the caption has its number"
-        )
+        raise WrongAnswer(said + "this is its place among the mistakes, from 0: the caption has its number")
     elif answer == wrong.index(surest) + 1:
         raise WrongAnswer(said + "this is its place among the mistakes, from 1: the caption has its number")
     elif shown.right[answer]:

@@ -31,6 +31,13 @@ img.gsa-pixels { image-rendering: pixelated }
 .gsa-inspector td { padding-right: 12px; vertical-align: top }
 """
 
+# In command mode JupyterLab and Notebook 7 take keys for themselves: an arrow would leave a menu for the next cell, and
+# "m" on a slider would turn the cell into text. With this attribute on what has the focus they let them pass.
+OWN_KEYS = (
+    "this.closest('.gsa-inspector')?.addEventListener("
+    "'focusin', event => event.target.setAttribute('data-lm-suppress-shortcuts', 'true'))"
+)
+
 try:
     import ipyevents
 except ImportError:  # the sliders choose a pixel all the same
@@ -124,7 +131,7 @@ class Panel(widgets.VBox):
         colours = ", ".join(f"rgb({r},{g},{b})" for r, g, b in WEIGHTS[::51])
         bar = f"display:inline-block;width:220px;height:12px;background:linear-gradient(to right, {colours})"
         legend = widgets.HTML(f"weight {limits[0]:.3f} <span style='{bar}'></span> {limits[1]:.3f}")
-        style = widgets.HTML(f"<style>{CSS}</style>", layout={"display": "none"})
+        style = widgets.HTML(f'<style onload="{OWN_KEYS}">{CSS}</style>', layout={"display": "none"})
         contents = [
             [self.epoch, self.curve],
             [self.row, self.column, self.probe, self.strip, self.dots],

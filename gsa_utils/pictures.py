@@ -46,7 +46,9 @@ def coloured(
 ) -> RGB:
     """Values as colours of a lookup table, its ends at `limits`."""
     low, high = limits
-    return table[np.clip((array(values) - low) * (255 / ((high - low) or 1)), 0, 255).astype(np.uint8)]
+    places = (array(values) - low) * (255 / ((high - low) or 1))
+    # Rounded: cut off, the highest weight would often miss the last colour by a bit.
+    return table[np.rint(np.clip(places, 0, 255)).astype(np.uint8)]
 
 
 def overlay(

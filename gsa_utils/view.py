@@ -34,7 +34,8 @@ class View:
     def check(self, images: int, epochs: int, size: tuple[int, int], thresholds: tuple[int, int]) -> None:
         """Raise a ValueError that names what lies outside these counts, this size or these two thresholds."""
         ends = {"image": images, "background": len(BACKGROUNDS), "opacity": 101, "epoch": epochs}
-        ends |= {"row": size[0], "column": size[1], "place": len(PLACES), "bottom": size[0], "right": size[1]}
+        ends |= {"row": size[0], "column": size[1], "place": len(PLACES)}
+        ends |= {"top": size[0], "bottom": size[0], "left": size[1], "right": size[1]}
         first = {"threshold": thresholds[0], "bottom": self.top, "right": self.left}
         for name, end in {**ends, "threshold": thresholds[1] + 1}.items():
             if not first.get(name, 0) <= getattr(self, name) < end:
@@ -51,10 +52,14 @@ class View:
             ValueError: another text, or the view of another run or image set.
         """
         mark, *numbers = text.strip().split(".")
-        if len(numbers) != len(fields(cls)) or not all(number.isdecimal() for number in numbers):
+        if len(numbers) != len(fields(cls)) or not all(map(_is_whole, numbers)):
             raise bad_value(
                 "view", repr(text), f"{len(fields(cls)) + 1} parts divided by dots, as the panel writes them"
             )
         if mark != run_mark:
             raise bad_value("view", f"the view {mark} of another run or image set", f"one of this run, {run_mark}")
         return cls(*map(int, numbers))
+
+
+def _is_whole(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 20

@@ -48,7 +48,9 @@ def serve(app: str, notebook: Path, folder: Path) -> Iterator[str]:
     token = secrets.token_hex(16)
     command = [sys.executable, "-m", module, "--no-browser", f"--port={port}"]
     if app == "voila":
-        command += [str(notebook), "--Voila.ip=127.0.0.1"]
+        # The others are made for JupyterLab and end in errors here.
+        drawn = ["@jupyter-widgets/jupyterlab-manager", "ipyevents"]
+        command += [str(notebook), "--Voila.ip=127.0.0.1", f"--VoilaConfiguration.extension_allowlist={drawn}"]
     else:
         # Root, as in a container of CI, is nothing the tests need, but nothing that they refuse either.
         command += ["--ip=127.0.0.1", "--allow-root", f"--IdentityProvider.token={token}"]
@@ -114,13 +116,16 @@ class Watched:
         if host is not None:  # data: and blob: addresses have none
             self.hosts.add(host)
 
-    def run_all(self, timeout: int = 240) -> None:
-        """Run all cells once the kernel is there: before, only the first would run, without a word."""
+    def wait_for_kernel(self) -> None:
+        """Until it is idle: before, Lab says so too, but would run the first cell only, without a word."""
         session = "jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel"
         ready = f"window.jupyterapp && {session}?.connectionStatus === 'connected' && {session}?.status === 'idle'"
-        self.page.wait_for_function(ready, timeout=40_000)
+        self.page.wait_for_function(ready, timeout=60_000)
+
+    def run_all(self) -> None:
+        self.wait_for_kernel()
         self.page.evaluate("() => { jupyterapp.commands.execute('notebook:run-all-cells') }")
-        self.wait_for_end(timeout)
+        self.wait_for_end()
 
     def wait_for_end(self, timeout: int = 240) -> None:
         """Until the marker of the last cell is there."""
@@ -237,8 +242,10 @@ def open_page(address: str, width: int = 1280, height: int = 2400) -> Iterator[W
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
         watched = Watched(browser.new_page(viewport={"width": width, "height": height}))
-        # Nothing but loopback is let through: what a page asks for all the same is noted.
-        watched.page.route(lambda url: urlsplit(url).hostname not in ("127.0.0.1", None), lambda route: route.abort())
+        # Nothing but loopback is let through: what else a page asks for is noted, and answered with nothing.
+        watched.page.route(
+            lambda url: urlsplit(url).hostname not in ("127.0.0.1", None), lambda route: route.fulfill(body="")
+        )
         watched.page.goto(address, wait_until="domcontentloaded")
         yield watched
         browser.close()
