@@ -12,7 +12,6 @@ import pytest
 
 LESSON = Path(__file__).parents[2] / "notebooks" / "05_inspect_the_map.ipynb"
 SMALL = {"dataset": "phantom-chest", "train_images": 80, "valid_images": 60, "epochs": 4, "seeds": 2, "draws": 2}
-END = "import ipywidgets\n\nend = ipywidgets.HTML('end')\nend.add_class('gsa-end')\nend"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -40,7 +39,7 @@ def lesson(tmp_path_factory):
             cell.outputs, cell.execution_count = [], None
         if "parameters" in cell.metadata.get("tags", []):
             cell.source += "".join(f"\n{name} = {value!r}" for name, value in SMALL.items())
-    notebook.cells.append(nbformat.v4.new_code_cell(END))
+    notebook.cells.append(nbformat.v4.new_code_cell(front_end.END))
     path = tmp_path_factory.mktemp("lesson") / "lesson.ipynb"
     nbformat.write(notebook, path)
     return path

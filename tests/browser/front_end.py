@@ -28,6 +28,8 @@ APPS = {
     "notebook": ("notebook", "JupyterNotebookApp", "/notebooks/"),
     "voila": ("voila", "Voila", "/"),
 }
+# The last cell of a notebook that is run here: its marker says that all cells before it have ended.
+END = "import ipywidgets\n\nend = ipywidgets.HTML('end')\nend.add_class('gsa-end')\nend"
 SETTINGS = {  # of the front end: no question about news over the panel
     "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {"fetchNews": "false", "checkForUpdates": False},
 }
@@ -48,9 +50,10 @@ def serve(app: str, notebook: Path, folder: Path) -> Iterator[str]:
     token = secrets.token_hex(16)
     command = [sys.executable, "-m", module, "--no-browser", f"--port={port}"]
     if app == "voila":
-        # The others are made for JupyterLab and end in errors here.
-        drawn = ["@jupyter-widgets/jupyterlab-manager", "ipyevents"]
-        command += [str(notebook), "--Voila.ip=127.0.0.1", f"--VoilaConfiguration.extension_allowlist={drawn}"]
+        command += [str(notebook), "--Voila.ip=127.0.0.1"]
+        # Made for other front ends: in Voila they end in errors.
+        for extension in ("@jupyter-notebook/lab-extension", "jupyterlab-jupytext"):
+            command.append(f"--VoilaConfiguration.extension_denylist={extension}")
     else:
         # Root, as in a container of CI, is nothing the tests need, but nothing that they refuse either.
         command += ["--ip=127.0.0.1", "--allow-root", f"--IdentityProvider.token={token}"]

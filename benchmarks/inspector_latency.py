@@ -1,0 +1,114 @@
+"""How long does the inspector take from a slider to a new picture, in the kernel and in a browser?
+
+    .venv/bin/python benchmarks/inspector_latency.py
+
+Kernel: a move of the opacity slider, in Python, at several image sizes, with the picture and its PNG alone beside it.
+Browser: a key on the slider in JupyterLab until the new picture is loaded, measured by the page itself. Needs Chromium.
+Writes results/inspector_latency.csv; run it on a machine that has nothing else to do.
+"""
+
+import csv
+import datetime
+import platform
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median, quantiles
+
+import ipywidgets
+import nbformat
+import torch
+
+from gsa_utils import GlobalSpatialAttention, ImageSet, MapInspector, TrainingRun, attend, build_backbone
+from gsa_utils.panel import PICTURE
+from gsa_utils.pictures import png
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "browser"))
+from front_end import END, open_page, serve  # noqa: E402
+
+MOVES = 60
+PANEL = """
+import sys; sys.path.insert(0, {folder!r})
+from inspector_latency import panel_of
+panel_of({size})
+"""
+MEASURE = """async moves => {
+    const handle = document.querySelector('.gsa-inspector .gsa-opacity .noUi-handle');
+    const image = document.querySelector('.gsa-inspector img.gsa-picture');
+    const times = [];
+    for (let move = 0; move < moves; move++) {
+        await new Promise(done => setTimeout(done, 150));
+        const start = performance.now();
+        const drawn = new Promise(done => image.addEventListener('load', done, {once: true}));
+        const key = move % 20 < 10 ? 'ArrowRight' : 'ArrowLeft';
+        handle.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true}));
+        await drawn;
+        times.push(performance.now() - start);
+    }
+    return times;
+}"""
+
+
+def panel_of(size: int) -> MapInspector:
+    """A panel over random images with a smooth random map; nothing is trained."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (32, 1, size, size), generator=generator, dtype=torch.uint8)
+    coarse = torch.rand(1, 1, 8, 8, generator=generator)
+    weights = torch.nn.functional.interpolate(coarse, (size, size), mode="bicubic")[0, 0].clamp(0.01, 0.99)
+    features = torch.rand(1, 4, size, size, generator=generator)
+    model = attend(build_backbone("small", 1, 2, size), GlobalSpatialAttention(features)).eval()
+    row = {"train_loss": 1.0, "valid_loss": 1.0}
+    run = TrainingRun(model, [row], [weights], best_epoch=0)
+    return MapInspector(run, ImageSet(images, torch.arange(32) % 2, ("a", "b")))
+
+
+def kernel(size: int) -> dict[str, list[float]]:
+    """Milliseconds of a whole move, and of the picture alone."""
+    panel = panel_of(size)
+    times = {"move of the slider": [], "picture and PNG alone": []}
+    for number in range(MOVES):
+        start = time.perf_counter()
+        panel.opacity.value = 10 + number % 50
+        moved = time.perf_counter()
+        png(panel.shown.picture(panel.view, PICTURE))
+        times["picture and PNG alone"].append(1000 * (time.perf_counter() - moved))
+        times["move of the slider"].append(1000 * (moved - start))
+    return times
+
+
+def browser(size: int) -> list[float]:
+    """Milliseconds from a key on the slider to the loaded picture, in JupyterLab."""
+    cells = [PANEL.format(folder=str(ROOT / "benchmarks"), size=size), END]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        path = Path(folder) / "latency.ipynb"
+        nbformat.write(notebook, path)
+        with serve("lab", path, Path(folder)) as address, open_page(address) as page:
+            page.run_all()
+            page.settled()
+            return page.page.evaluate(MEASURE, MOVES)
+
+
+def main() -> None:
+    rows = []
+    for size in (28, 64, 224):
+        for what, times in kernel(size).items():
+            rows.append(("kernel", what, size, times))
+        rows.append(("JupyterLab in Chromium", "key to loaded picture", size, browser(size)))
+    versions = (
+        f"ipywidgets {ipywidgets.__version__}, Python {platform.python_version()}, {torch.get_num_threads()} threads"
+    )
+    with (ROOT / "results" / "inspector_latency.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["where", "what", "image_side", "median_ms", "p90_ms", "moves", "date", "versions"])
+        for where, what, size, times in rows:
+            figures = f"{median(times):.1f}", f"{quantiles(times, n=10)[-1]:.1f}"
+            table.writerow([where, what, size, *figures, len(times), datetime.date.today(), versions])
+            print(f"{where:23} {what:22} {size:4} px  median {figures[0]:>6} ms, 9 of 10 within {figures[1]:>6} ms")
+
+
+if __name__ == "__main__":
+    main()
