@@ -22,7 +22,7 @@ import torch
 
 from gsa_utils import GlobalSpatialAttention, ImageSet, MapInspector, TrainingRun, attend, build_backbone
 from gsa_utils.panel import PICTURE
-from gsa_utils.pictures import png
+from gsa_utils.pictures import png, zoom_of
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "browser"))
@@ -72,7 +72,7 @@ def kernel(size: int) -> dict[str, list[float]]:
         start = time.perf_counter()
         panel.opacity.value = 10 + number % 50
         moved = time.perf_counter()
-        png(panel.shown.picture(panel.view, PICTURE))
+        png(panel.shown.picture(panel.view, PICTURE), compress_level=int(zoom_of((size, size), PICTURE) > 1))
         times["picture and PNG alone"].append(1000 * (time.perf_counter() - moved))
         times["move of the slider"].append(1000 * (moved - start))
     return times

@@ -178,7 +178,9 @@ class MapInspector(Panel):
         """Only what can be seen: the picture, and the tab in front."""
         view, tab = self.view, TABS[self.tabs.selected_index or 0]
         rectangle = tab == "knock-out" and self.place.value == "rectangle"
-        self.picture.value = png(self.shown.picture(view, PICTURE, rectangle, frame=tab == "pixel"))
+        picture = self.shown.picture(view, PICTURE, rectangle, frame=tab == "pixel")
+        # Where a pixel is one of the screen, there is little to compress, and it would take longer than the painting.
+        self.picture.value = png(picture, compress_level=int(zoom_of(self.shown.size, PICTURE) > 1))
         none = "" if self._passing() else "; none passes the filters, so all are shown"
         self.caption.value = (
             f"image {view.image} ({self.position.value + 1} of {len(self._chosen())}{none}): "

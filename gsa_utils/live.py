@@ -1,29 +1,33 @@
-"""LiveTraining: loss curves and map while `fit` trains, and a button that stops it and keeps what it has."""
+"""LiveTraining: loss curves and map while `fit` trains; an interrupt stops it and keeps what it has."""
 
 import base64
 import math
+import signal
 import sys
+import threading
+from collections.abc import Callable
 from io import BytesIO
+from types import FrameType
 
 from gsa_utils.errors import bad_value, whole_number
-from gsa_utils.training import TrainingRun
+from gsa_utils.training import TrainingRun, fit
 
 NAMES = {"training": "train", "validation": "valid"}
 
 
 class LiveTraining:
-    """For `fit(..., callbacks=[LiveTraining()])`: a picture redrawn after each epoch, and lines of text.
+    """For `fit(..., callbacks=[LiveTraining()])`: a picture redrawn after each epoch, lines of text, stop and keep.
 
-    The picture and the button need a notebook with ipywidgets; in a terminal there are the lines alone, and in a
-    notebook that papermill or nbval runs they stay, with the last picture as a PNG. While a cell runs, the button is
-    heard where the front end talks to a subshell of the kernel (JupyterLab and Notebook from 4.4 and 7.4, with
-    ipykernel 7); elsewhere interrupt the kernel, and a `checkpoint_dir` keeps all epochs.
+    The picture needs a notebook with ipywidgets; in a terminal there are the lines alone, and in a notebook that
+    papermill or nbval runs they stay, with the last picture as a PNG. Interrupting (the stop button of the notebook,
+    Ctrl-C in a terminal) ends the training after the running epoch and keeps the best one; a second interrupt is the
+    usual KeyboardInterrupt. Not a button of its own: while a cell runs, a kernel does not hear one.
 
     Args:
         lines: at most about so many lines a run.
 
     Attributes:
-        stopped: whether the button was pressed; setting it does the same.
+        stopped: whether the training was interrupted; setting it does the same.
 
     Raises:
         ValueError: lines below 1.
@@ -36,18 +40,41 @@ class LiveTraining:
         self.stopped = False
         self._run: TrainingRun | None = None
         self._screen: _Screen | None = None
+        self._before: Callable | int | None = None  # the handler of interrupts that this one stands in for
 
     def __call__(self, run: TrainingRun, epochs: int) -> bool:
         if run is not self._run:
             self._run, self.stopped = run, False
-            self._screen = _Screen(self) if _in_a_notebook() else None
+            self._screen = _Screen() if _in_a_notebook() else None
+            self._listen()
         stop, done = self.stopped, len(run.history)
         last = stop or done == epochs
         if last or done == 1 or done % math.ceil(epochs / self.lines) == 0:
             print(self._line(run, epochs) + (": stopped, the best epoch is kept" if stop else ""), flush=True)
         if self._screen is not None:
             self._screen.draw(run, epochs, self._line(run, epochs), last)
+        if last:
+            self._stop_listening()
         return stop
+
+    def _listen(self) -> None:
+        if threading.current_thread() is threading.main_thread() and self._before is None:
+            self._before = signal.signal(signal.SIGINT, self._interrupted)
+
+    def _stop_listening(self) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+            self._before = None
+
+    def _interrupted(self, number: int, frame: FrameType | None) -> None:
+        """The first time in a training: a wish to stop. Else, as where an error ended the training, as before."""
+        training = frame
+        while training is not None and training.f_code is not fit.__code__:
+            training = training.f_back
+        first, self.stopped = training is not None and not self.stopped, True
+        if not first:
+            self._stop_listening()
+            signal.raise_signal(number)
 
     @staticmethod
     def _line(run: TrainingRun, epochs: int) -> str:
@@ -58,17 +85,15 @@ class LiveTraining:
 
 
 class _Screen:
-    """One image that is replaced in place, over one button."""
+    """One image that is replaced in place."""
 
-    def __init__(self, live: LiveTraining):
+    def __init__(self):
         import ipywidgets as widgets
         from IPython.display import display
 
         self.image = widgets.Image(layout={"max_width": "100%"})
-        tip = "End the training after this epoch and keep the best one"
-        self.button = widgets.Button(description="stop and keep", tooltip=tip)
-        self.button.on_click(lambda _: setattr(live, "stopped", True))
-        self.box = widgets.VBox([self.image, self.button])
+        self.hint = widgets.HTML("<i>Interrupt the kernel to stop after this epoch and keep the best one.</i>")
+        self.box = widgets.VBox([self.image, self.hint])
         self.box.add_class("gsa-live")
         self.shown = display(self.box, display_id=True)
 
@@ -80,7 +105,7 @@ class _Screen:
         training_progress(losses, epochs, run.maps[-1] if run.maps else None, line).savefig(file, format="png")
         self.image.value = file.getvalue()
         if last:
-            self.button.disabled = True
+            self.hint.value = ""
             # For where no widget is drawn: on GitHub, on paper.
             still = {"image/png": base64.b64encode(file.getvalue()).decode(), "text/plain": line}
             alt = {"image/png": {"alt": "Loss curves of training and validation, and the map of the last epoch."}}

@@ -29,6 +29,7 @@ CSS = """
 img.gsa-pixels { image-rendering: pixelated }
 .gsa-inspector .widget-html-content { line-height: 1.5 }
 .gsa-inspector td { padding-right: 12px; vertical-align: top }
+.gsa-inspector td + td { white-space: nowrap }
 """
 
 # In command mode JupyterLab and Notebook 7 take keys for themselves: an arrow would leave a menu for the next cell, and

@@ -70,12 +70,14 @@ def overlay(
         cross: row and column of a pixel to frame.
         side: about the longer side of the picture in screen pixels: each pixel becomes a square, all of one size.
     """
-    grey = np.moveaxis(np.broadcast_to(array(image), (3, *weights.shape)), 0, -1)
-    # In whole numbers: half the time of floats.
-    share = round(256 * opacity)
-    picture = (grey.astype(np.uint16) * (256 - share) + coloured(weights, limits).astype(np.uint16) * share) >> 8
+    # Both tables are dimmed, not the pictures: 256 products in place of one a pixel and channel. One is rounded down, so
+    # that no sum is over 255.
+    dimmed = (np.arange(256) * (1 - opacity)).astype(np.uint8)
+    table = np.rint(WEIGHTS * opacity).astype(np.uint8)
+    under = np.moveaxis(array(image).astype(np.uint8), 0, -1)  # (H, W, 1 or 3)
+    picture = dimmed[under] + coloured(weights, limits, table)
     zoom = zoom_of(weights.shape, side)
-    picture = picture.astype(np.uint8).repeat(zoom, axis=0).repeat(zoom, axis=1)
+    picture = picture.repeat(zoom, axis=0).repeat(zoom, axis=1) if zoom > 1 else picture
     if inside is not None:
         inside = array(inside)
         rows, columns = np.nonzero(inside[1:] != inside[:-1])
@@ -195,8 +197,8 @@ def side_by_side(*pictures: RGB, gap: int = 8) -> RGB:
     return np.concatenate([part for picture in pictures for part in (picture, white)][:-1], axis=1)
 
 
-def png(picture: RGB) -> bytes:
+def png(picture: RGB, compress_level: int = 1) -> bytes:
     """As a PNG file, written fast rather than small: it goes to a browser on the same machine."""
     file = BytesIO()
-    Image.fromarray(picture).save(file, "png", compress_level=1)
+    Image.fromarray(picture).save(file, "png", compress_level=compress_level)
     return file.getvalue()

@@ -1,5 +1,6 @@
-"""Callbacks of `fit`, and the live view: in a terminal, and in a kernel where it has a picture and a button."""
+"""Callbacks of `fit`, and the live view: in a terminal, and in a kernel where it has a picture too."""
 
+import signal
 import sys
 from types import SimpleNamespace
 
@@ -129,13 +130,36 @@ def test_in_a_kernel_one_picture_is_replaced_in_place(kernel):
     assert how["metadata"]["image/png"]["alt"]
 
 
-def test_the_button_stops_after_the_epoch_and_keeps_what_there_is(kernel, capsys):
-    live = LiveTraining()
-    run = train(callbacks=[live, lambda run, _: len(run.history) == 2 and live._screen.button.click()])
+def interrupt_after(*epochs):
+    return lambda run, _: len(run.history) in epochs and signal.raise_signal(signal.SIGINT)
+
+
+def test_an_interrupt_stops_after_the_epoch_and_keeps_what_there_is(capsys):
+    live, before = LiveTraining(), signal.getsignal(signal.SIGINT)
+    run = train(callbacks=[live, interrupt_after(2)])
     assert len(run.history) == 3
     assert live.stopped
-    assert live._screen.button.disabled
     assert capsys.readouterr().out.splitlines()[-1].endswith("stopped, the best epoch is kept")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_second_interrupt_is_the_usual_one():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        train(callbacks=[LiveTraining(), interrupt_after(2), interrupt_after(2)])
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_after_a_training_that_failed_an_interrupt_is_the_usual_one():
+    def broken(run, epochs):
+        raise RuntimeError("disk full")
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(RuntimeError, match="disk full"):
+        train(callbacks=[LiveTraining(), broken])
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_one_live_view_serves_several_runs(kernel):
