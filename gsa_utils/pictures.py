@@ -70,8 +70,8 @@ def overlay(
         cross: row and column of a pixel to frame.
         side: about the longer side of the picture in screen pixels: each pixel becomes a square, all of one size.
     """
-    # Both tables are dimmed, not the pictures: 256 products in place of one a pixel and channel. One is rounded down, so
-    # that no sum is over 255.
+    # Both tables are dimmed, not the pictures: 256 products in place of one a pixel and channel. One is rounded
+    # down, so that no sum is over 255.
     dimmed = (np.arange(256) * (1 - opacity)).astype(np.uint8)
     table = np.rint(WEIGHTS * opacity).astype(np.uint8)
     under = np.moveaxis(array(image).astype(np.uint8), 0, -1)  # (H, W, 1 or 3)
