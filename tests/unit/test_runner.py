@@ -224,6 +224,15 @@ def test_check_takes_a_clean_lesson(write, call, output):
     assert call("check") == (0, "01_good.ipynb:\n  fit to be committed\n")
 
 
+def test_of_a_widget_the_picture_stays_that_it_brought_along():
+    widget = figure(FIGURE | {clean.WIDGET: {"model_id": "1"}}, **{"image/png": {"alt": "a sheet"}})
+    bar = figure({clean.WIDGET: {"model_id": "2"}, "text/plain": "0%"})
+    notebook = new_notebook(cells=[new_code_cell("x", outputs=[widget, bar])])
+    (left,) = clean.clean(notebook).cells[0].outputs
+    assert left.data == FIGURE
+    assert left.metadata == {"image/png": {"alt": "a sheet"}}
+
+
 @pytest.mark.parametrize(
     ("output", "complaint"),
     [
