@@ -11,14 +11,22 @@ from torch import nn
 
 from gsa_utils.errors import bad_value, height_and_width, unknown_name
 
-# The submodule in the middle of each network: where lesson 04 lets the map weight activations.
-MIDDLE_LAYER = {
-    "small": "1",
-    "googlenet": "inception4a",
-    "vgg": "features.8",
-    "resnet": "layer3",
-    "densenet": "features.denseblock2",
+# The submodules that a map can be attached to: what enters them comes from the stem (early), from about half of the
+# network (middle), from its second last stage (late), and is next averaged over the image (pool). DenseNet normalises
+# and rectifies between the last two.
+PLACES = {
+    "small": {"early": "0.1", "middle": "1", "late": "2", "pool": "3"},
+    "googlenet": {"early": "conv2", "middle": "inception4a", "late": "inception5a", "pool": "avgpool"},
+    "vgg": {"early": "features.3", "middle": "features.8", "late": "features.15", "pool": "avgpool"},
+    "resnet": {"early": "layer1", "middle": "layer3", "late": "layer4", "pool": "avgpool"},
+    "densenet": {
+        "early": "features.denseblock1",
+        "middle": "features.denseblock2",
+        "late": "features.denseblock3",
+        "pool": "features.norm5",
+    },
 }
+MIDDLE_LAYER = {name: places["middle"] for name, places in PLACES.items()}  # where lesson 04 has the map
 
 
 def build_backbone(name: str, in_channels: int, num_classes: int, image_size: int | tuple[int, int]) -> nn.Module:

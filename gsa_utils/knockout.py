@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt8
 from torch import Tensor, nn
 
 from gsa_utils.errors import bad_value, whole_number
@@ -40,8 +40,12 @@ class KnockOut:
         }
 
 
-def blank(image_set: ImageSet, mask: Bool[Tensor, "height width"]) -> ImageSet:
-    """The images with the pixels of `mask` set to their mean over the images of the set.
+def blank(
+    image_set: ImageSet,
+    mask: Bool[Tensor, "height width"],
+    fill: UInt8[Tensor, "channels height width"] | None = None,
+) -> ImageSet:
+    """The images with the pixels of `mask` set to those of `fill`, by default the mean over the images of the set.
 
     The mean, and not black: an image keeps its rough appearance there, but nothing that differs between images.
 
@@ -49,8 +53,9 @@ def blank(image_set: ImageSet, mask: Bool[Tensor, "height width"]) -> ImageSet:
         ValueError: a mask that is not boolean or not of the images' size.
     """
     _check_mask(image_set, mask)
-    mean = image_set.images.float().mean(dim=0).round().to(torch.uint8)  # (C, H, W)
-    return replace(image_set, images=torch.where(mask.to(mean.device), mean, image_set.images))
+    if fill is None:
+        fill = image_set.images.float().mean(dim=0).round().to(torch.uint8)  # (C, H, W)
+    return replace(image_set, images=torch.where(mask.to(fill.device), fill, image_set.images))
 
 
 def knock_out(

@@ -1,180 +1,226 @@
-"""Runs to compare: one recipe a run, the same budget for every arm, and a table that an interrupted study continues."""
+"""A grid of runs -> one table, on all cores or a cluster, resumable after any interruption.
 
-import csv
-import json
-import platform
-import subprocess
-import zlib
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from datetime import date
-from functools import cache
+    python -m gsa_utils.study results/06_four_cnns/grid.toml
+
+trains every run of a grid that its folder does not hold yet. In such a file
+
+    rates = "../06_rates"      # optional: each arm's lr is the one with the lowest validation loss in that folder
+    [budget]                   # settings of every run, by the names of Recipe
+    epochs = 15
+    [[grid]]                   # every combination of these; further [[grid]] tables add to it
+    dataset = ["pneumoniamnist", "london-faces"]
+    attention = ["none", "mlp"]
+    seed = [0, 1, 2, 3, 4]
+"""
+
+import argparse
+import sys
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import fields, replace
+from itertools import product
 from pathlib import Path
+from statistics import mean
 
-import numpy as np
-import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+import joblib
+from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
-from gsa_utils.attention import FreeMap, GlobalSpatialAttention, WeightMap, attend
-from gsa_utils.backbones import MIDDLE_LAYER, build_backbone
-from gsa_utils.datasets import load_image_set
+from gsa_utils.datasets import DataUnavailable, load_image_set
 from gsa_utils.errors import bad_value, unknown_name
-from gsa_utils.images import ImageSet
-from gsa_utils.map_quality import localisation
-from gsa_utils.pixels import pixel_features
-from gsa_utils.training import evaluate, fit
+from gsa_utils.recipes import CLASSIFIERS, Recipe, Result, run  # noqa: F401 (lessons take them from here)
+from gsa_utils.results import append, finished, load_results
 
-# hidden width and kernel of the pixel classifiers
-CLASSIFIERS = {"logistic": (0, 1), "mlp": (32, 1), "pixel-cnn": (32, 3)}
-ATTENTIONS = ["none", "free", *CLASSIFIERS, "region"]  # region: the true one as a constant map, where it is known
+SETTINGS = [field.name for field in fields(Recipe)]
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """One run. `seed` picks the training images, the initial weights and the order of the images.
+def load_grid(path: str | Path) -> list[Recipe]:
+    """The recipes that a TOML file describes, without repetitions, in the file's order, but the seeds one by one.
 
-    Args:
-        attention: one of ATTENTIONS; "region" shows the CNN the true region alone, as a reference.
-        at: "input", "middle" (MIDDLE_LAYER of the backbone), or the name of a submodule.
-        train_images, valid_images: how many, with the classes' shares kept; None for all.
+    So an unfinished study holds whole seeds of all arms rather than all seeds of some.
+
+    Raises:
+        ValueError: not TOML, an unknown key, an empty list, a setting that Recipe refuses, or `rates` without runs.
     """
-
-    dataset: str
-    attention: str = "none"
-    at: str = "input"
-    backbone: str = "small"
-    size: int | None = None
-    train_images: int | None = None
-    valid_images: int | None = None
-    epochs: int = 30
-    batch_size: int = 32
-    lr: float = 5e-4
-    attention_lr: float = 1e-2
-    rank: int = 64
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.attention not in ATTENTIONS:
-            raise unknown_name("attention", self.attention, ATTENTIONS)
-
-    @property
-    def key(self) -> str:
-        """A short name of this recipe for files."""
-        return f"{zlib.crc32(json.dumps(asdict(self), sort_keys=True).encode()):08x}"
+    path = Path(path)
+    try:
+        config = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise bad_value("config", f"{path}: {error}", "a TOML file") from error
+    for key in config:
+        if key not in ("rates", "budget", "grid"):
+            raise unknown_name("config", key, ("rates", "budget", "grid"))
+    budget, grids = config.get("budget", {}), config.get("grid", [])
+    if not isinstance(budget, dict) or not isinstance(grids, list) or not grids:
+        raise bad_value("config", f"{path}: no [[grid]] table", "a [budget] table and one [[grid]] or more")
+    recipes = [recipe for grid in grids for recipe in _combinations(budget | grid)]
+    if "rates" in config:
+        rates = best_rates(load_results(path.parent / config["rates"]))
+        recipes = [replace(recipe, lr=_rate(rates, recipe)) for recipe in recipes]
+    return sorted(dict.fromkeys(recipes), key=lambda recipe: recipe.seed)
 
 
-@dataclass(frozen=True)
-class Result:
-    """The test scores of a run and, where it had attention, its map after training."""
-
-    recipe: Recipe
-    scores: dict[str, float]
-    weight_map: Float[Tensor, "height width"] | None
-
-
-def build(recipe: Recipe, train: ImageSet) -> tuple[nn.Module, WeightMap | None]:
-    """The untrained model of a recipe, and the weight map in it if there is one."""
-    torch.manual_seed(recipe.seed)
-    channels, *size = train.images.shape[1:]
-    model = build_backbone(recipe.backbone, channels, len(train.class_names), tuple(size))
-    if recipe.attention == "none":
-        return model, None
-    if recipe.attention in CLASSIFIERS:
-        hidden, kernel_size = CLASSIFIERS[recipe.attention]
-        weight_map = GlobalSpatialAttention(pixel_features(train, recipe.rank), hidden, kernel_size)
-    else:
-        weight_map = FreeMap(tuple(size))
-    if recipe.attention == "region":
-        if train.region is None:
-            raise bad_value("attention", "'region'", f"a set whose region is known; {train.name} is none")
-        weight_map.logit.data = torch.where(train.region, 6.0, -6.0)  # weights of 0.998 and 0.002
-        weight_map.freeze()
-    place = {"input": None, "middle": MIDDLE_LAYER[recipe.backbone]}.get(recipe.at, recipe.at)
-    return attend(model, weight_map, place), weight_map
+def best_rates(results: Mapping[Recipe, Result]) -> dict[tuple[str, str], float]:
+    """(backbone, attention) -> the lr of the least validation loss, in the mean over data sets and seeds."""
+    losses = defaultdict(list)
+    for recipe, result in results.items():
+        losses[recipe.backbone, recipe.attention, recipe.lr].append(result.scores.get("valid_loss", float("inf")))
+    best = {}
+    for (backbone, attention, lr), values in losses.items():
+        arm = backbone, attention
+        if arm not in best or mean(values) < mean(losses[*arm, best[arm]]):
+            best[arm] = lr
+    return best
 
 
-def run(recipe: Recipe) -> Result:
-    """Train on the recipe's images, keep the best validation epoch, and score it on the whole test split."""
-    train = _some(load_image_set(recipe.dataset, "train", recipe.size), recipe.train_images, recipe.seed)
-    valid = _some(load_image_set(recipe.dataset, "val", recipe.size), recipe.valid_images, recipe.seed)
-    model, weight_map = build(recipe, train)
-    settings = {name: getattr(recipe, name) for name in ("epochs", "batch_size", "lr", "attention_lr", "seed")}
-    trained = fit(model, train, valid, **settings, progress=False)
-    scores = evaluate(trained.model, load_image_set(recipe.dataset, "test", recipe.size))
-    scores |= {"best_epoch": trained.best_epoch, "seconds": trained.seconds}
-    if weight_map is None:
-        return Result(recipe, scores, None)
-    final = weight_map.map().detach().cpu()
-    if train.region is not None:
-        scores |= {f"map_{name}": score for name, score in localisation(final, train.region).items()}
-    return Result(recipe, scores, final)
-
-
-def run_all(recipes: Iterable[Recipe], folder: str | Path | None = None, progress: bool = True) -> list[Result]:
+def run_all(
+    recipes: Iterable[Recipe], folder: str | Path | None = None, progress: bool = True, jobs: int | None = None
+) -> list[Result]:
     """The results of all recipes, in their order.
 
-    With a folder, each finished run is a row of runs.csv and a file in maps/ there; the same call later reads them and
-    runs only what is missing.
+    With a folder, each finished run is a row of runs.csv and a map in maps/ there; the same call later reads them and
+    runs only what is missing, whatever ended the first one. Several processes, on several machines that share the
+    folder, may work on it at once. A run that fails is a row that says why; delete the row to try again.
+
+    Args:
+        jobs: processes, -1 for one a core, each with one thread. None leaves it to joblib: one after another here, or
+            whatever backend `joblib.parallel_config` has set, a Dask cluster, say.
+
+    Raises:
+        DataUnavailable: an image set cannot be had; nothing is run then.
     """
-    done = load_results(folder) if folder is not None else {}
-    results = []
-    for recipe in tqdm(list(recipes), "runs", disable=not progress):
-        if recipe not in done:
-            done[recipe] = run(recipe)
-            if folder is not None:
-                _append(Path(folder), done[recipe])
-        results.append(done[recipe])
-    return results
+    recipes = list(recipes)
+    for dataset, size in {(recipe.dataset, recipe.size) for recipe in recipes}:
+        load_image_set(dataset, size=size)
+    if folder is None:
+        runs = _in_parallel([joblib.delayed(run)(recipe) for recipe in recipes], jobs, "generator")
+        return list(tqdm(runs, "runs", len(recipes), disable=not progress))
+    folder, wanted = Path(folder), set(recipes)
+    there = len(finished(folder) & wanted)
+    with tqdm(desc="runs", total=len(wanted), initial=there, disable=not progress, smoothing=0.05) as bar:
+        # First what nobody is at; then what another process had begun, for it may have been killed.
+        for wait in (False, True):
+            done = finished(folder)
+            missing = [recipe for recipe in dict.fromkeys(recipes) if recipe not in done]
+            calls = [joblib.delayed(_run_once)(recipe, folder, wait) for recipe in missing]
+            for ran in _in_parallel(calls, jobs, "generator_unordered"):
+                bar.update(ran)
+    results = load_results(folder)
+    return [results[recipe] for recipe in recipes]
 
 
-def load_results(folder: str | Path) -> dict[Recipe, Result]:
-    """All finished runs of a folder; empty where there are none yet."""
-    table = Path(folder) / "runs.csv"
-    results = {}
-    if not table.exists():
-        return results
-    with table.open(newline="") as file:
-        for row in csv.DictReader(file):
-            recipe = Recipe(**{name: json.loads(row[name]) for name in Recipe.__dataclass_fields__})
-            path = Path(folder) / "maps" / f"{recipe.key}.npy"
-            weight_map = torch.from_numpy(np.load(path)) if path.exists() else None
-            results[recipe] = Result(recipe, json.loads(row["scores"]), weight_map)
-    return results
-
-
-def _append(folder: Path, result: Result) -> None:
-    (folder / "maps").mkdir(parents=True, exist_ok=True)
-    if result.weight_map is not None:
-        np.save(folder / "maps" / f"{result.recipe.key}.npy", result.weight_map.numpy().astype(np.float32))
-    row = {name: json.dumps(value) for name, value in asdict(result.recipe).items()}
-    row |= {"scores": json.dumps(result.scores), **_made_with()}
-    table = folder / "runs.csv"
-    new = not table.exists()
-    # The map first, then the row in one write: a row that can be read has its map.
-    with table.open("a", newline="") as file:
-        writer = csv.DictWriter(file, row)
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-
-
-@cache
-def _made_with() -> dict[str, str]:
-    command = ["git", "describe", "--always", "--dirty"]
+def _run_once(recipe: Recipe, folder: Path, wait: bool) -> bool:
+    """Run and write down, unless that has been done; False where another process is at it and we don't wait."""
+    claims = folder / ".claims"
+    claims.mkdir(parents=True, exist_ok=True)
     try:
-        version = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):  # no git here, or no checkout
-        version = "unknown"
-    return {
-        "date": date.today().isoformat(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "threads": str(torch.get_num_threads()),
-        "commit": version.strip(),
-    }
+        # The operating system takes the lock back from a process that dies, however it dies.
+        with FileLock(claims / recipe.key, timeout=-1 if wait else 0):
+            if recipe not in finished(folder):
+                append(folder, _run_or_say_why(recipe))
+            return True
+    except Timeout:
+        return False
 
 
-def _some(image_set: ImageSet, count: int | None, seed: int) -> ImageSet:
-    return image_set if count is None or count >= len(image_set) else image_set.split(count / len(image_set), seed)[0]
+def _run_or_say_why(recipe: Recipe) -> Result:
+    try:
+        return run(recipe)
+    except DataUnavailable:
+        raise
+    except Exception as error:  # a failure belongs in the table, where it can be counted
+        return Result(recipe, {}, error=" ".join(f"{type(error).__name__}: {error}".split()))
+
+
+def _in_parallel(calls: list[tuple], jobs: int | None, return_as: str) -> Iterator:
+    # One thread a process: more would compete for the same cores, and rounding would depend on their number.
+    with joblib.parallel_config("loky", inner_max_num_threads=1) if jobs not in (None, 1) else nullcontext():
+        yield from joblib.Parallel(n_jobs=jobs, return_as=return_as)(calls)
+
+
+def _combinations(settings: dict[str, object]) -> Iterable[Recipe]:
+    for name, value in settings.items():
+        if name not in SETTINGS:
+            raise unknown_name("config", name, SETTINGS)
+        if value == []:
+            raise bad_value(name, "an empty list", "one value or more")
+    lists = [value if isinstance(value, list) else [value] for value in settings.values()]
+    return [Recipe(**dict(zip(settings, values, strict=True))) for values in product(*lists)]
+
+
+def _rate(rates: Mapping[tuple[str, str], float], recipe: Recipe) -> float:
+    if (recipe.backbone, recipe.attention) not in rates:
+        raise bad_value("rates", f"no run of {recipe.backbone} with {recipe.attention}", "one or more of every arm")
+    return rates[recipe.backbone, recipe.attention]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m gsa_utils.study", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", type=Path, help="the grid, a TOML file")
+    parser.add_argument("--out", type=Path, help="the folder of the results; by default that of the config")
+    parser.add_argument("--jobs", type=int, default=-1, help="processes; by default one a core")
+    parser.add_argument("--list", action="store_true", help="say what is missing, and run nothing")
+    options = parser.parse_args(arguments)
+    out = options.out or options.config.parent
+    try:
+        recipes = load_grid(options.config)
+        missing = [recipe for recipe in recipes if recipe not in finished(out)]
+        print(f"{len(recipes)} runs, {len(missing)} of them missing in {out}", flush=True)
+        if options.list:
+            print(*missing, sep="\n")
+            return 0
+        results = run_all(recipes, out, jobs=options.jobs)
+    except (ValueError, OSError, DataUnavailable) as error:
+        print(error, file=sys.stderr)
+        return 2
+    failed = [result for result in results if result.error]
+    for result in failed:
+        print(f"failed: {result.recipe}: {result.error}", file=sys.stderr)
+    print(f"{len(results) - len(failed)} runs done, {len(failed)} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
+
+
+def _rate(rates: Mapping[tuple[str, str], float], recipe: Recipe) -> float:
+    if (recipe.backbone, recipe.attention) not in rates:
+        raise bad_value("rates", f"no run of {recipe.backbone} with {recipe.attention}", "one or more of every arm")
+    return rates[recipe.backbone, recipe.attention]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m gsa_utils.study", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", type=Path, help="the grid, a TOML file")
+    parser.add_argument("--out", type=Path, help="the folder of the results; by default that of the config")
+    parser.add_argument("--jobs", type=int, default=-1, help="processes; by default one a core")
+    parser.add_argument("--list", action="store_true", help="say what is missing, and run nothing")
+    options = parser.parse_args(arguments)
+    out = options.out or options.config.parent
+    try:
+        recipes = load_grid(options.config)
+        missing = [recipe for recipe in recipes if recipe not in finished(out)]
+        print(f"{len(recipes)} runs, {len(missing)} of them missing in {out}", flush=True)
+        if options.list:
+            print(*missing, sep="\n")
+            return 0
+        results = run_all(recipes, out, jobs=options.jobs)
+    except (ValueError, OSError, DataUnavailable) as error:
+        print(error, file=sys.stderr)
+        return 2
+    failed = [result for result in results if result.error]
+    for result in failed:
+        print(f"failed: {result.recipe}: {result.error}", file=sys.stderr)
+    print(f"{len(results) - len(failed)} runs done, {len(failed)} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
