@@ -34,9 +34,12 @@ def centre(image_set: ImageSet) -> Float[Tensor, "height width"]:
 def anova(image_set: ImageSet) -> Float[Tensor, "height width"]:
     """Per pixel, the F statistic of a one-way analysis of variance between the classes (the largest over channels)."""
     pixels = image_set.images.flatten(1).double().numpy()  # (N, C * H * W)
-    statistic, _ = f_classif(pixels, image_set.labels.numpy())
-    # A pixel that never varies has no statistic: it can't tell the classes apart.
-    return torch.from_numpy(statistic).nan_to_num(0.0).float().view(image_set.images.shape[1:]).amax(dim=0)
+    statistic, varies = torch.zeros(pixels.shape[1]), pixels.std(axis=0) > 0
+    # A pixel that never varies has no statistic, and can't tell the classes apart: it keeps 0.
+    statistic[torch.from_numpy(varies)] = torch.from_numpy(
+        f_classif(pixels[:, varies], image_set.labels.numpy())[0]
+    ).float()
+    return statistic.view(image_set.images.shape[1:]).amax(dim=0)
 
 
 def grad_cam(model: nn.Module, image_set: ImageSet, backbone: str, place: str = "pool") -> Tensor:

@@ -29,6 +29,10 @@ PRECISIONS = ["float32", "bfloat16"]
 # Rankings that a training run of its own makes, by the attention of that run; the others are functions of the images.
 LEARNED = {"mlp": "mlp", "free": "free", "cbam": "cbam", "grad-cam": "none"}
 RANKINGS = ["constant", "random", "centre", "anova", *LEARNED]
+NAMES = {"attention": ATTENTIONS, "backbone": list(PLACES), "precision": PRECISIONS, "ranking": [None, *RANKINGS]}
+LEAST = {"epochs": 1, "batch_size": 2, "rank": 1, "seed": 0, "shift": 0}  # of whole numbers
+MAY_BE_ALL = ("size", "train_images", "valid_images")
+LEAST |= dict.fromkeys(MAY_BE_ALL, 1)
 
 
 @dataclass(frozen=True)
@@ -68,17 +72,21 @@ class Recipe:
     keep: bool = False
 
     def __post_init__(self) -> None:
-        for argument, names in (("attention", ATTENTIONS), ("backbone", PLACES), ("precision", PRECISIONS)):
-            if getattr(self, argument) not in names:
-                raise unknown_name(argument, getattr(self, argument), names)
         if not isinstance(self.dataset, str):
             raise bad_value("dataset", repr(self.dataset), "the name of an image set")
-        if not whole_number(self.shift, 0):
-            raise bad_value("shift", self.shift, "a whole number of pixels, from 0")
-        if self.ranking is not None and self.ranking not in RANKINGS:
-            raise unknown_name("ranking", self.ranking, RANKINGS)
-        if (self.ranking is None) != (self.share == 0):
-            raise bad_value("share", self.share, "a share of the pixels with a ranking, 0 without one")
+        for argument, names in NAMES.items():
+            if (value := getattr(self, argument)) not in names:
+                raise unknown_name(argument, value, [name for name in names if name])
+        for argument, least in LEAST.items():
+            value = getattr(self, argument)
+            if not whole_number(value, least) and not (value is None and argument in MAY_BE_ALL):
+                raise bad_value(argument, repr(value), f"a whole number, at least {least}")
+        for argument in ("lr", "attention_lr"):
+            value = getattr(self, argument)
+            if not isinstance(value, int | float) or not value > 0:
+                raise bad_value(argument, repr(value), "a positive number")
+        if self.share != 0 if self.ranking is None else not 0 < self.share < 1:
+            raise bad_value("share", self.share, "a share of the pixels between 0 and 1 with a ranking, 0 without one")
 
     @property
     def key(self) -> str:

@@ -1,0 +1,134 @@
+"""One run of a comparison, and what a recipe does to its images."""
+
+import pytest
+import torch
+
+from gsa_utils import load_image_set, recipes
+from gsa_utils.recipes import LEARNED, RANKINGS, Recipe, build, images, ranking, run, shifted
+
+TINY = {"dataset": "phantom-chest", "size": 16, "train_images": 12, "valid_images": 12, "epochs": 1, "rank": 4}
+
+
+def test_a_run_gives_scores_and_a_map_and_repeats_itself():
+    first, again = run(Recipe(**TINY, attention="mlp")), run(Recipe(**TINY, attention="mlp"))
+    assert {"accuracy", "auroc", "loss", "map_auroc", "map_auprc", "map_energy", "seconds"} <= set(first.scores)
+    assert {"valid_auroc", "valid_loss", "best_epoch"} <= set(first.scores)
+    assert torch.equal(first.weight_map, again.weight_map)
+    assert first.scores["loss"] == again.scores["loss"]
+
+
+@pytest.mark.parametrize("attention", ["none", "cbam"])
+def test_a_run_without_a_global_map_leaves_the_map_that_explains_it(attention):
+    result = run(Recipe(**TINY, attention=attention))
+    assert result.weight_map.shape == (16, 16)
+    assert "map_auroc" in result.scores
+
+
+def test_squeeze_and_excitation_has_no_map():
+    assert run(Recipe(**TINY, attention="se")).weight_map is None
+
+
+def test_the_true_region_is_shown_as_a_constant_map():
+    recipe = Recipe(**TINY, attention="region")
+    train = load_image_set(recipe.dataset, size=recipe.size)
+    _, weight_map = build(recipe, train)
+    assert weight_map.frozen
+    assert weight_map.map()[train.region].min() > 0.99
+    assert weight_map.map()[~train.region].max() < 0.01
+
+
+def test_half_precision_changes_the_numbers_a_little_and_not_the_kind_of_logits_or_weights():
+    recipe = Recipe(**TINY, attention="mlp", at="middle")
+    train = load_image_set(recipe.dataset, size=16)
+    full, _ = build(recipe, train)
+    half, _ = build(Recipe(**TINY, attention="mlp", at="middle", precision="bfloat16"), train)
+    full.eval(), half.eval()
+    x = train.to_float()[:4]
+    expected, came = full(x), half(x)
+    assert came.dtype == torch.float32
+    assert all(weight.dtype == torch.float32 for weight in half.parameters())
+    assert not torch.equal(came, expected)
+    torch.testing.assert_close(came, expected, atol=0.02, rtol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"attention": "mpl"}, "attention: got 'mpl', expected one of .* did you mean 'mlp'"),
+        ({"backbone": "resnets"}, "backbone: got 'resnets'.* did you mean 'resnet'"),
+        ({"precision": "float16"}, "precision: got 'float16'"),
+        ({"ranking": "anovas", "share": 0.1}, "ranking: got 'anovas'.* did you mean 'anova'"),
+        ({"ranking": "anova"}, "share: got 0.0"),
+        ({"share": 0.5}, "share: got 0.5"),
+        ({"ranking": "anova", "share": 1.0}, "share: got 1.0"),
+        ({"shift": -1}, "shift: got -1"),
+        ({"epochs": 0}, "epochs: got 0"),
+        ({"seed": True}, "seed: got True"),
+        ({"lr": "fast"}, "lr: got 'fast'"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_refused_before_anything_runs(settings, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        Recipe(**{**TINY, **settings})
+
+
+def test_shifted_images_keep_their_intensities_and_repeat_the_border():
+    train = load_image_set("phantom-chest", size=16)
+    moved = shifted(train, 2, seed=0)
+    assert moved.images.shape == train.images.shape
+    assert not torch.equal(moved.images, train.images)
+    padded = torch.nn.functional.pad(train.images.float(), (2, 2, 2, 2), mode="replicate")
+    for image, around in zip(moved.images[:20], padded, strict=False):
+        places = [(row, column) for row in range(5) for column in range(5)]
+        assert any(torch.equal(image.float(), around[:, r : r + 16, c : c + 16]) for r, c in places)
+    assert torch.equal(shifted(train, 2, seed=0).images, moved.images)
+    assert not torch.equal(shifted(train, 2, seed=1).images, moved.images)
+
+
+def test_every_split_is_shifted_by_offsets_of_its_own():
+    plain, moved = images(Recipe(**TINY)), images(Recipe(**TINY, shift=3))
+    for before, after in zip(plain, moved, strict=True):
+        assert torch.equal(before.labels, after.labels)
+        assert not torch.equal(before.images, after.images)
+
+
+def test_shuffled_labels_are_the_same_labels_in_another_order_and_the_test_labels_stay():
+    (train, valid, test), (dealt, dealt_valid, same) = images(Recipe(**TINY)), images(Recipe(**TINY, shuffled=True))
+    assert not torch.equal(train.labels, dealt.labels)
+    assert sorted(train.labels.tolist()) == sorted(dealt.labels.tolist())
+    assert sorted(valid.labels.tolist()) == sorted(dealt_valid.labels.tolist())
+    assert torch.equal(test.labels, same.labels)
+    assert torch.equal(train.images, dealt.images)
+
+
+def test_blanking_takes_the_top_share_in_all_splits_and_keeping_takes_the_rest():
+    whole = images(Recipe(**TINY))
+    removed = images(Recipe(**TINY, ranking="centre", share=0.25))
+    kept = images(Recipe(**TINY, ranking="centre", share=0.25, keep=True))
+    mean = whole[0].images.float().mean(dim=0).round().to(torch.uint8)[0]
+    for before, without, only in zip(whole, removed, kept, strict=True):
+        gone = (without.images == mean).all(dim=0)[0]
+        there = (only.images == mean).all(dim=0)[0]
+        assert gone[6:10, 6:10].all()
+        assert not gone[0, 0]
+        assert there[0, 0]
+        assert torch.equal(before.images[:, 0, 0, 0], without.images[:, 0, 0, 0])
+        assert torch.equal(before.images[:, 0, 7, 7], only.images[:, 0, 7, 7])
+
+
+@pytest.mark.parametrize("name", RANKINGS)
+def test_every_ranking_is_a_map_of_the_images_size(name):
+    weights = ranking(name, Recipe(**TINY))
+    assert weights.shape == (16, 16)
+    assert torch.isfinite(weights).all()
+
+
+def test_a_learned_ranking_is_the_map_of_the_same_run_without_blanking():
+    weights = ranking("mlp", Recipe(**TINY, seed=3, ranking="mlp", share=0.5))
+    assert torch.equal(weights, run(Recipe(**TINY, seed=3, attention="mlp")).weight_map)
+    assert LEARNED["grad-cam"] == "none"
+
+
+def test_an_unknown_ranking_is_refused():
+    with pytest.raises(ValueError, match="ranking: got 'anovas'.* did you mean 'anova'"):
+        recipes.ranking("anovas", Recipe(**TINY))
