@@ -59,7 +59,8 @@ class Inspected:
 
     def inside(self, view: View) -> Bool[Tensor, "height width"]:
         """Pixels of at least the threshold's weight."""
-        return self.maps[view.epoch] >= view.weight
+        # By NumPy, in this thread: for a large map torch would wake others, and wait for them while cores are busy.
+        return torch.from_numpy(pictures.array(self.maps[view.epoch]) >= view.weight)
 
     def mask(self, view: View) -> Bool[Tensor, "height width"]:
         """The pixels that a knock-out would blank."""
@@ -68,6 +69,13 @@ class Inspected:
         mask = torch.zeros(self.size, dtype=torch.bool)
         mask[view.top : view.bottom + 1, view.left : view.right + 1] = True
         return mask
+
+    def blanked(self, view: View) -> str:
+        """In words, which pixels those are."""
+        if PLACES[view.place] == "rectangle":
+            return f"rows {view.top} to {view.bottom}, columns {view.left} to {view.right}"
+        kind = "of at least" if PLACES[view.place] == "above" else "below"
+        return f"weights {kind} {view.weight:.4f} after epoch {view.epoch + 1}"
 
     def picture(self, view: View, side: int, rectangle: bool = False, frame: bool = False) -> pictures.RGB:
         """The map over the image, with the boundary (or the outline of the rectangle), and a frame around the pixel."""
@@ -88,7 +96,7 @@ class Inspected:
 
     def share(self, view: View) -> float:
         """Of the area that is inside the boundary."""
-        return self.inside(view).float().mean().item()
+        return float(pictures.array(self.inside(view)).mean())
 
     def curve(self, view: View) -> pictures.RGB:
         return pictures.with_cursor(self.loss_axis, view.epoch + 1)

@@ -8,14 +8,13 @@ picture chooses a pixel.
 import base64
 import html
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import wraps
 from io import BytesIO
 from pathlib import Path
 
-from jaxtyping import Bool
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from gsa_utils.errors import bad_value
 from gsa_utils.images import ImageSet
@@ -72,6 +71,7 @@ class MapInspector(Panel):
         self.threshold.value = round(shown.maps[run.best_epoch].quantile(0.8).item() * UNIT) / UNIT
         self.row.value, self.column.value = divmod(int(shown.maps[run.best_epoch].argmax()), shown.size[1])
         self._quiet = False  # while several controls are set at once
+        self._cursor: int | None = None  # the epoch that the loss curve shows
         self._connect()
         self._refresh()
 
@@ -106,14 +106,15 @@ class MapInspector(Panel):
             bottom=bottom,
             left=left,
             right=right,
+            other=self.other.index,
         )
 
     @view.setter
     def view(self, view: View) -> None:
         ends = (round(self.threshold.min * UNIT), round(self.threshold.max * UNIT))
-        view.check(len(self.shown.image_set), len(self.shown.maps), self.shown.size, ends)
-        self._quiet = True
-        try:
+        counts = len(self.shown.image_set), len(self.shown.maps)
+        view.check(*counts, self.shown.size, ends, len(self.shown.others))
+        with self._quietly():
             self.class_filter.value = self.right_filter.value = "all"
             self.position.max = len(self.shown.image_set) - 1
             self.position.value = view.image
@@ -121,8 +122,7 @@ class MapInspector(Panel):
             self.opacity.value, self.threshold.value = view.opacity, view.weight
             self.epoch.value, self.row.value, self.column.value = view.epoch + 1, view.row, view.column
             self.rows.value, self.columns.value = (view.top, view.bottom), (view.left, view.right)
-        finally:
-            self._quiet = False
+            self.other.index = view.other
         self._refresh()
 
     @property
@@ -144,6 +144,15 @@ class MapInspector(Panel):
 
     # ---------------------------------------------------------------- what happens when a control moves
 
+    @contextmanager
+    def _quietly(self) -> Iterator[None]:
+        """Several controls are set, and nothing is drawn before the last; an error leaves no panel that is deaf."""
+        self._quiet = True
+        try:
+            yield
+        finally:
+            self._quiet = False
+
     @_reported
     def _changed(self, _: object) -> None:
         if not self._quiet:
@@ -153,10 +162,9 @@ class MapInspector(Panel):
     def _filter(self, _: object) -> None:
         if self._quiet:
             return
-        self._quiet = True
-        self.position.value = 0
-        self.position.max = len(self._chosen()) - 1
-        self._quiet = False
+        with self._quietly():
+            self.position.value = 0
+            self.position.max = len(self._chosen()) - 1
         self._refresh()
 
     @_reported
@@ -168,10 +176,9 @@ class MapInspector(Panel):
     def _clicked(self, event: dict) -> None:
         """On the picture: the pixel there, and the tab that shows it."""
         zoom = zoom_of(self.shown.size, PICTURE)
-        self._quiet = True
-        self.row.value, self.column.value = event["dataY"] // zoom, event["dataX"] // zoom
-        self.tabs.selected_index = TABS.index("pixel")
-        self._quiet = False
+        with self._quietly():
+            self.row.value, self.column.value = event["dataY"] // zoom, event["dataX"] // zoom
+            self.tabs.selected_index = TABS.index("pixel")
         self._refresh()
 
     def _refresh(self) -> None:
@@ -187,17 +194,16 @@ class MapInspector(Panel):
             f"{self.shown.prediction(view)}<br>inside the boundary: {self.shown.share(view):.1%} of the area"
         )
         self.status.value = ""
-        if tab == "epochs":
-            self.curve.value = png(self.shown.curve(view))
+        if tab == "epochs" and view.epoch != self._cursor:
+            self.curve.value, self._cursor = png(self.shown.curve(view)), view.epoch
         elif tab == "pixel":
             self._show_pixel(view)
         elif tab == "compare" and self.shown.others:
             picture, self.difference.value = self.shown.comparison(view, self.other.value)
             self.comparison.value = png(picture)
         elif tab == "export":
-            self._quiet = True
-            self.text.value = self.view_text
-            self._quiet = False
+            with self._quietly():
+                self.text.value = self.view_text
 
     def _show_pixel(self, view: View) -> None:
         strip = self.shown.strip(view)
@@ -217,7 +223,7 @@ class MapInspector(Panel):
         self.start.disabled, self.cancel.disabled = True, False
         self.result.value, self.progress.value, self.status.value = "", 0, ""
         # Off the main thread: the other controls go on working meanwhile.
-        self._thread = threading.Thread(target=self._work, args=(self.shown.mask(self.view),), daemon=True)
+        self._thread = threading.Thread(target=self._work, args=(self.view,), daemon=True)
         self._thread.start()
 
     @_reported
@@ -225,10 +231,12 @@ class MapInspector(Panel):
         self._cancelled.set()
 
     @_reported
-    def _work(self, mask: Bool[Tensor, "height width"]) -> None:
+    def _work(self, view: View) -> None:
         try:
+            mask = self.shown.mask(view)
             self.knocked_out = knock_out(self.shown.run.model, self.shown.image_set, mask, on_step=self._step)
-            self.result.value = knock_out_table(self.knocked_out)
+            # Said below the numbers, which stay when the controls move on.
+            self.result.value = f"{knock_out_table(self.knocked_out)}<br>blanked: {self.shown.blanked(view)}"
         except _CancelledError:
             self.result.value = "cancelled"
         finally:

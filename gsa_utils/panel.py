@@ -96,7 +96,7 @@ class Panel(widgets.VBox):
             step=1 / UNIT,
             readout_format=".4f",
         )
-        self.epoch = _slider("epoch", "The map after this epoch", 1, epochs, epochs)
+        self.epoch = _slider("epoch", "The map after this epoch; predictions are the kept epoch's", 1, epochs, epochs)
 
     def _make_tab_controls(self, size: tuple[int, int], others: list[str]) -> None:
         self.row = _slider("row", "Row of the pixel, from the top", 0, size[0] - 1)

@@ -25,17 +25,18 @@ class View:
     bottom: int
     left: int
     right: int
+    other: int  # of the runs to compare with
 
     @property
     def weight(self) -> float:
         """The threshold as a weight."""
         return self.threshold / UNIT
 
-    def check(self, images: int, epochs: int, size: tuple[int, int], thresholds: tuple[int, int]) -> None:
+    def check(self, images: int, epochs: int, size: tuple[int, int], thresholds: tuple[int, int], others: int) -> None:
         """Raise a ValueError that names what lies outside these counts, this size or these two thresholds."""
         ends = {"image": images, "background": len(BACKGROUNDS), "opacity": 101, "epoch": epochs}
         ends |= {"row": size[0], "column": size[1], "place": len(PLACES)}
-        ends |= {"top": size[0], "bottom": size[0], "left": size[1], "right": size[1]}
+        ends |= {"top": size[0], "bottom": size[0], "left": size[1], "right": size[1], "other": max(1, others)}
         first = {"threshold": thresholds[0], "bottom": self.top, "right": self.left}
         for name, end in {**ends, "threshold": thresholds[1] + 1}.items():
             if not first.get(name, 0) <= getattr(self, name) < end:

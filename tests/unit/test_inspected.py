@@ -60,7 +60,7 @@ def shown(run, free):
 
 def view(**changes):
     usual = {"image": 3, "background": 0, "opacity": 50, "threshold": UNIT // 2, "epoch": 1, "row": 4, "column": 9}
-    return View(**usual | {"place": 0, "top": 2, "bottom": 5, "left": 7, "right": 7} | changes)
+    return View(**usual | {"place": 0, "top": 2, "bottom": 5, "left": 7, "right": 7, "other": 0} | changes)
 
 
 # ---------------------------------------------------------------- predictions
@@ -135,6 +135,18 @@ def test_a_rectangle_holds_both_its_ends(shown, top, bottom, left, right):
     mask = shown.mask(view(place=PLACES.index("rectangle"), top=top, bottom=bottom, left=left, right=right))
     rows, columns = torch.arange(16)[:, None], torch.arange(16)
     assert torch.equal(mask, (rows >= top) & (rows <= bottom) & (columns >= left) & (columns <= right))
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("above", "weights of at least 0.5000 after epoch 2"),
+        ("below", "weights below 0.5000 after epoch 2"),
+        ("rectangle", "rows 2 to 5, columns 7 to 7"),
+    ],
+)
+def test_the_blanked_pixels_in_words(shown, place, words):
+    assert shown.blanked(view(place=PLACES.index(place))) == words
 
 
 @pytest.mark.parametrize("background", [0, 1])

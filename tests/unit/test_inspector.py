@@ -44,7 +44,7 @@ def free():
 
 @pytest.fixture
 def panel(run, free):
-    return MapInspector(run, VALID, {"free map": free})
+    return MapInspector(run, VALID, {"free map": free, "itself": run})
 
 
 def show(panel, tab):
@@ -117,6 +117,18 @@ def test_the_epoch_moves_the_cursor_of_the_loss_curve(panel):
     first = panel.curve.value
     panel.epoch.value = 3
     assert panel.curve.value == png(panel.shown.curve(panel.view)) != first
+
+
+def test_the_loss_curve_is_painted_anew_for_another_epoch_only(panel, monkeypatch):
+    painted = []
+    monkeypatch.setattr(panel.shown, "curve", lambda view: painted.append(view.epoch) or panel.shown.loss_axis.rgb)
+    panel.epoch.value = 1
+    panel.opacity.value, panel.position.value, panel.background.value = 33, 2, "mean image"
+    panel.epoch.value = 2
+    show(panel, "pixel")
+    panel.epoch.value = 3
+    show(panel, "epochs")
+    assert painted == [0, 1, 2]
 
 
 def test_the_caption_tells_the_prediction_and_its_probability(panel, run):
@@ -231,6 +243,14 @@ def test_an_exception_in_a_callback_is_shown_in_the_panel_and_goes_when_the_next
     assert panel.status.value == ""
 
 
+def test_a_click_that_names_no_pixel_is_an_error_and_the_panel_still_answers(panel):
+    panel._clicked({})
+    assert "KeyError" in panel.status.value
+    panel.opacity.value = 12
+    assert panel.picture.value == expected_picture(panel)
+    assert panel.status.value == ""
+
+
 def test_an_exception_in_the_knock_out_is_shown_and_the_button_works_again(panel, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("out of memory")
@@ -275,6 +295,15 @@ def test_the_knock_out_shows_the_numbers_that_come_without_the_panel(panel, run,
     assert panel.progress.value == panel.progress.max == 22
 
 
+def test_the_numbers_of_a_knock_out_say_what_was_blanked_also_when_the_controls_move_on(panel):
+    panel.start.click()
+    panel.wait()
+    said = f"blanked: {panel.shown.blanked(panel.view)}"
+    panel.threshold.value, panel.epoch.value, panel.place.value = panel.threshold.min, 1, "below"
+    assert said in panel.result.value
+    assert panel.shown.blanked(panel.view) not in said
+
+
 def test_a_knock_out_runs_beside_the_controls_and_can_be_cancelled(panel, monkeypatch):
     started, go_on = threading.Event(), threading.Event()
     real = inspector_module.knock_out
@@ -311,16 +340,31 @@ def test_a_text_restores_the_very_same_view(panel):
     panel.background.value, panel.opacity.value, panel.epoch.value = "mean image", 31, 2
     panel.threshold.value = (panel.threshold.min + panel.threshold.max) / 2
     panel.row.value, panel.column.value, panel.place.value = 1, 2, "rectangle"
-    panel.rows.value, panel.columns.value = (0, 15), (4, 4)
+    panel.rows.value, panel.columns.value, panel.other.value = (0, 15), (4, 4), "itself"
     text, view, picture = panel.text.value, panel.view, panel.picture.value
     assert text == panel.view_text
-    other = View(0, 0, 50, view.threshold, 0, 0, 0, 0, 0, 0, 0, 0)
+    other = View(0, 0, 50, view.threshold, 0, 0, 0, 0, 0, 0, 0, 0, 0)
     panel.view = other
     assert panel.picture.value != picture
     panel.text.value = text
     assert panel.view == view
     assert panel.picture.value == picture
+    assert panel.other.value == "itself"
     assert panel.status.value == ""
+
+
+def test_a_text_restores_what_every_tab_shows_in_a_new_panel(panel, run):
+    panel.position.value, panel.epoch.value, panel.opacity.value, panel.place.value = 5, 2, 70, "rectangle"
+    panel.row.value, panel.column.value, panel.rows.value, panel.other.value = 3, 8, (1, 4), "itself"
+    restored = MapInspector(run, VALID, panel.shown.others)
+    restored.view_text = panel.view_text
+    for tab in TABS:
+        show(panel, tab)
+        show(restored, tab)
+        assert all(getattr(panel, name).value == getattr(restored, name).value for name in PICTURES + TEXTS), tab
+    alone = MapInspector(run, VALID)
+    with pytest.raises(ValueError, match="view: got other 1, expected 0 to 0"):
+        alone.view_text = panel.view_text
 
 
 def test_a_text_of_another_run_or_none_at_all_is_refused_in_the_panel(panel, free):

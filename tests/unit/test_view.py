@@ -21,18 +21,19 @@ VIEW = View(
     bottom=6,
     left=2,
     right=7,
+    other=1,
 )
-COUNTS = {"images": 9, "epochs": 4, "size": (10, 12), "thresholds": (4000, 6000)}
+COUNTS = {"images": 9, "epochs": 4, "size": (10, 12), "thresholds": (4000, 6000), "others": 3}
 FIRST = {"threshold": 4000, "bottom": VIEW.top, "right": VIEW.left}
 LAST = {"image": 8, "background": 1, "opacity": 100, "threshold": 6000, "epoch": 3, "row": 9, "column": 11, "place": 2}
-LAST |= {"bottom": 9, "right": 11}
+LAST |= {"bottom": 9, "right": 11, "other": 2}
 
 
 # ---------------------------------------------------------------- text
 
 
 @pytest.mark.parametrize(
-    "view", [VIEW, View(*[0] * 12), View(*[10**18] * 12), View(*range(12)), View(*reversed(range(12)))]
+    "view", [VIEW, View(*[0] * 13), View(*[10**18] * 13), View(*range(13)), View(*reversed(range(13)))]
 )
 @pytest.mark.parametrize("mark", [MARK, "00000000", "m"])
 def test_the_text_of_a_view_restores_it(view, mark):
@@ -40,7 +41,7 @@ def test_the_text_of_a_view_restores_it(view, mark):
 
 
 def test_the_text_is_the_mark_and_the_numbers_in_their_order():
-    assert VIEW.text(MARK) == "0123abcd.3.0.60.5123.2.4.5.2.1.6.2.7"
+    assert VIEW.text(MARK) == "0123abcd.3.0.60.5123.2.4.5.2.1.6.2.7.1"
 
 
 def test_no_two_fields_share_a_place_in_the_text():
@@ -75,8 +76,8 @@ TEXT = VIEW.text(MARK)
         " \n",
         "garbage",
         MARK,
-        "." * 12,
         "." * 13,
+        "." * 14,
         TEXT.rsplit(".", 1)[0],
         TEXT + ".0",
         TEXT + ".",
@@ -96,7 +97,7 @@ TEXT = VIEW.text(MARK)
     ],
 )
 def test_what_is_no_text_of_a_view_is_refused(text):
-    with pytest.raises(ValueError, match="^view: got .*expected 13 parts divided by dots") as caught:
+    with pytest.raises(ValueError, match="^view: got .*expected 14 parts divided by dots") as caught:
         View.parse(text, MARK)
     assert repr(text) in str(caught.value)
 
@@ -133,6 +134,13 @@ def test_a_rectangle_may_be_one_pixel_and_must_not_be_turned_inside_out(name, li
     replace(VIEW, **{name: 0}).check(**COUNTS)
     with pytest.raises(ValueError, match=f"^view: got ({name}|{limit}) "):
         replace(VIEW, **{name: end + 1}).check(**COUNTS)
+
+
+def test_where_there_is_no_other_run_a_view_names_the_first():
+    alone = COUNTS | {"others": 0}
+    replace(VIEW, other=0).check(**alone)
+    with pytest.raises(ValueError, match="^view: got other 1, expected 0 to 0$"):
+        VIEW.check(**alone)
 
 
 def test_backgrounds_and_places_are_those_that_a_view_can_name():
