@@ -52,6 +52,8 @@ ROOMS = [
 ]
 ASIDE = {  # beside that line: take tensors and image sets, know no model
     "map_quality": {"errors", "images"},
+    "comparison": {"errors"},
+    "charts": {"pictures"},
     "pictures": set(),
     "plots": {"errors", "images", "map_quality", "pictures"},
     "view": {"errors"},

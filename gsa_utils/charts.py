@@ -1,0 +1,71 @@
+"""The figures of a comparison: the scores of many runs, with their spread. Pure functions, as those in plots."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+from gsa_utils.pictures import styled
+
+
+@styled
+def bands(
+    panels: Mapping[str, Mapping[str, Float[np.ndarray, "seeds points"]]],
+    x: Sequence[float],
+    xlabel: str,
+    ylabel: str,
+    level: float | None = None,
+) -> Figure:
+    """Lines with the spread over seeds (lowest to highest) as a band, one panel a set; a dotted `level` for reference.
+
+    The first line is drawn heavy, the last grey: ours, and chance.
+    """
+    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    figure = Figure(figsize=(4.3 * len(panels) + 2.6, 4.1))
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for ax, (title, lines) in zip(axes, panels.items(), strict=True):
+        for name, values in lines.items():
+            place, values = names.index(name), np.asarray(values, dtype=float)
+            grey = place == len(names) - 1 > 1
+            colour = "0.55" if grey else f"C{place}"
+            ax.plot(
+                x, values.mean(axis=0), color=colour, marker="osD^vP"[place % 6], label=name, lw=1.6 + 1.6 * (not place)
+            )
+            ax.fill_between(x, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.12, linewidth=0)
+        if level is not None:
+            ax.axhline(level, color="0.5", linestyle=":", zorder=0)
+        ax.set_title(title)
+        ax.set_xticks(list(x))
+        ax.set_xlabel(xlabel)
+    axes[0].set_ylabel(ylabel)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center")
+    return figure
+
+
+@styled
+def intervals(
+    panels: Mapping[str, Mapping[str, Mapping[str, tuple[float, float, float]]]], label: str, heavy: str
+) -> Figure:
+    """(mean, low, high) as a dot with a bar, rows by arm, one colour for each kind; the kind `heavy` in black."""
+    arms = list(dict.fromkeys(arm for rows in panels.values() for arm in rows))
+    kinds = list(dict.fromkeys(kind for rows in panels.values() for row in rows.values() for kind in row))
+    figure = Figure(figsize=(4.2 * len(panels) + 2.2, 0.62 * len(arms) + 1.9))
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for ax, (title, rows) in zip(axes, panels.items(), strict=True):
+        for place, arm in enumerate(arms):
+            for number, kind in enumerate(kinds):
+                if kind in rows.get(arm, {}):
+                    mean, low, high = rows[arm][kind]
+                    style = {"color": "black", "lw": 3, "ms": 8} if kind == heavy else {"color": f"C{number}", "ms": 5}
+                    y = place + 0.7 * ((number + 0.5) / len(kinds) - 0.5)
+                    ax.plot([low, high], [y, y], **style, marker="")
+                    ax.plot([mean], [y], "o", color=style["color"], ms=style["ms"], label=kind if not place else None)
+        ax.axvline(0, color="0.5", linestyle=":", zorder=0)
+        ax.set_title(title)
+        ax.set_xlabel(label)
+    axes[0].set_yticks(range(len(arms)), arms)
+    axes[0].set_ylim(len(arms) - 0.5, -0.5)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(kinds))
+    return figure

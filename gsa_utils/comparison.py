@@ -1,0 +1,58 @@
+"""Is one arm better than another? Paired differences over seeds, with a bootstrap interval.
+
+The runs of one seed share their training images and the order in which they come, in all arms: what is drawn well or
+badly there drops out of the difference. With five seeds a 95 % bootstrap interval of their mean covers the truth in
+about 83 of 100 cases, not in 95 (lesson 06 measures it): what it calls a difference, a second study may not.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import bootstrap
+
+from gsa_utils.errors import bad_value
+
+RESAMPLES = 9999
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The mean of paired differences, the ends of its 95 % interval, and how many of the pairs are above zero."""
+
+    mean: float
+    low: float
+    high: float
+    wins: int
+    pairs: int
+
+    @property
+    def verdict(self) -> str:
+        """No more than the interval allows: "higher", "lower", or "no difference shown"."""
+        return "higher" if self.low > 0 else "lower" if self.high < 0 else "no difference shown"
+
+
+def paired_difference(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) -> Difference:
+    """Ours minus theirs, pair by pair, with a percentile bootstrap interval (Efron 1979) over the groups.
+
+    Args:
+        ours, theirs: one row of scores a group, in the same order. What belongs together is one group and is drawn as
+            one: a row holds one seed's scores, of one CNN or of several that were trained on the same images.
+
+    Raises:
+        ValueError: sizes that differ, fewer than two groups, or a score that is not a number.
+    """
+    first, second = np.asarray(ours, dtype=float), np.asarray(theirs, dtype=float)
+    if first.shape != second.shape or first.ndim != 2 or len(first) < 2 or not first.size:
+        raise bad_value(
+            "ours", f"scores of shape {first.shape} against {second.shape}", "(groups, pairs), two groups or more"
+        )
+    differences = first - second
+    if not np.isfinite(differences).all():
+        raise bad_value("ours", "NaN or infinite scores", "finite scores")
+    groups = differences.mean(axis=1)
+    mean = float(groups.mean())
+    wins = int((differences > 0).sum())
+    interval = bootstrap((groups,), np.mean, method="percentile", n_resamples=RESAMPLES, rng=np.random.default_rng(0))
+    low, high = interval.confidence_interval
+    return Difference(mean, float(low), float(high), wins, differences.size)

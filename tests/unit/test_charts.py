@@ -1,0 +1,65 @@
+"""Charts of comparisons show the numbers that they are given."""
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from gsa_utils import charts
+
+LINES = {"ours": [[0.9, 0.8, 0.5], [0.7, 0.6, 0.5]], "rival": [[0.9, 0.9, 0.8], [0.9, 0.7, 0.8]]}
+LINES |= {"random": [[0.5, 0.5, 0.5], [0.6, 0.5, 0.4]]}
+
+
+def test_a_line_is_the_mean_over_seeds_and_its_band_reaches_from_the_lowest_to_the_highest():
+    figure = charts.bands({"one": LINES, "two": LINES}, [0, 10, 30], "% removed", "AUROC", level=0.5)
+    assert isinstance(figure, Figure)
+    assert len(figure.axes) == 2
+    for ax, title in zip(figure.axes, ("one", "two"), strict=True):
+        assert ax.get_title(loc="left") == title
+        ours = ax.lines[0]
+        np.testing.assert_allclose(ours.get_xdata(), [0, 10, 30])
+        np.testing.assert_allclose(ours.get_ydata(), [0.8, 0.7, 0.5])
+        corners = ax.collections[0].get_paths()[0].vertices[:, 1]
+        assert (corners.min(), corners.max()) == pytest.approx((0.5, 0.9))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(LINES)
+
+
+def test_chance_is_grey_and_ours_is_heavy():
+    ax = charts.bands({"one": LINES}, [0, 10, 30], "x", "y").axes[0]
+    assert ax.lines[2].get_color() == "0.55"
+    assert ax.lines[0].get_linewidth() > ax.lines[1].get_linewidth()
+
+
+def test_a_name_has_one_colour_in_all_panels():
+    figure = charts.bands({"one": LINES, "two": {"rival": LINES["rival"]}}, [0, 10, 30], "x", "y")
+    assert figure.axes[0].lines[1].get_color() == figure.axes[1].lines[0].get_color()
+
+
+ROWS = {
+    "MLP": {"vgg": (1.0, 0.5, 2.0), "all": (0.5, 0.1, 0.9)},
+    "free": {"vgg": (-1.0, -2.0, 0.5), "all": (0.0, -0.5, 0.5)},
+}
+
+
+def test_an_interval_is_a_bar_from_its_low_to_its_high_end_with_a_dot_at_the_mean():
+    figure = charts.intervals({"set": ROWS}, "points", heavy="all")
+    ax = figure.axes[0]
+    bars = [line for line in ax.lines if len(line.get_xdata()) == 2 and line.get_marker() == ""]
+    dots = [line for line in ax.lines if line.get_marker() == "o"]
+    assert [tuple(bar.get_xdata()) for bar in bars] == [(0.5, 2.0), (0.1, 0.9), (-2.0, 0.5), (-0.5, 0.5)]
+    assert [dot.get_xdata()[0] for dot in dots] == [1.0, 0.5, -1.0, 0.0]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["MLP", "free"]
+    assert [dot.get_color() == "black" for dot in dots] == [False, True, False, True]
+
+
+def test_rows_do_not_overlap():
+    ax = charts.intervals({"set": ROWS}, "points", heavy="all").axes[0]
+    places = [line.get_ydata()[0] for line in ax.lines if line.get_marker() == "o"]
+    assert places == sorted(places)
+    assert max(places[:2]) < 0.5 < min(places[2:])
+
+
+def test_an_arm_without_a_number_is_left_out_of_its_panel_only():
+    figure = charts.intervals({"a": ROWS, "b": {"free": ROWS["free"]}}, "points", heavy="all")
+    dots = [sum(line.get_marker() == "o" for line in ax.lines) for ax in figure.axes]
+    assert dots == [4, 2]
