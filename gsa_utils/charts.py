@@ -6,37 +6,46 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from gsa_utils.pictures import styled
+from gsa_utils.pictures import line_colour, styled
 
 
 @styled
 def bands(
     panels: Mapping[str, Mapping[str, Float[np.ndarray, "seeds points"]]],
-    x: Sequence[float],
+    x: Sequence[float] | Mapping[str, Sequence[float]],
     xlabel: str,
     ylabel: str,
     level: float | None = None,
+    log: bool = False,
 ) -> Figure:
     """Lines with the spread over seeds (lowest to highest) as a band, one panel a set; a dotted `level` for reference.
 
-    The first line is drawn heavy, the last grey: ours, and chance.
+    The first line is drawn heavy, the last grey: ours, and chance. `x` is one for all panels, or one for each.
     """
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     figure = Figure(figsize=(4.3 * len(panels) + 2.6, 4.1))
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for ax, (title, lines) in zip(axes, panels.items(), strict=True):
+        places = list(x[title] if isinstance(x, Mapping) else x)
         for name, values in lines.items():
             place, values = names.index(name), np.asarray(values, dtype=float)
             grey = place == len(names) - 1 > 1
-            colour = "0.55" if grey else f"C{place}"
+            colour = "0.55" if grey else line_colour(place)
             ax.plot(
-                x, values.mean(axis=0), color=colour, marker="osD^vP"[place % 6], label=name, lw=1.6 + 1.6 * (not place)
+                places,
+                values.mean(axis=0),
+                color=colour,
+                marker="osD^vP"[place % 6],
+                label=name,
+                lw=1.6 + 1.6 * (not place),
             )
-            ax.fill_between(x, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.12, linewidth=0)
+            ax.fill_between(places, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.12, linewidth=0)
         if level is not None:
             ax.axhline(level, color="0.5", linestyle=":", zorder=0)
         ax.set_title(title)
-        ax.set_xticks(list(x))
+        ax.set_xscale("log" if log else "linear")
+        ax.minorticks_off()
+        ax.set_xticks(places, [f"{value:g}" for value in places])
         ax.set_xlabel(xlabel)
     axes[0].set_ylabel(ylabel)
     handles, labels = axes[0].get_legend_handles_labels()
@@ -58,7 +67,11 @@ def intervals(
             for number, kind in enumerate(kinds):
                 if kind in rows.get(arm, {}):
                     mean, low, high = rows[arm][kind]
-                    style = {"color": "black", "lw": 3, "ms": 8} if kind == heavy else {"color": f"C{number}", "ms": 5}
+                    style = (
+                        {"color": "black", "lw": 3, "ms": 8}
+                        if kind == heavy
+                        else {"color": line_colour(number), "ms": 5}
+                    )
                     y = place + 0.7 * ((number + 0.5) / len(kinds) - 0.5)
                     ax.plot([low, high], [y, y], **style, marker="")
                     ax.plot([mean], [y], "o", color=style["color"], ms=style["ms"], label=kind if not place else None)

@@ -37,6 +37,12 @@ def styled(draw):
     return wrapper
 
 
+def line_colour(number: int) -> str:
+    """The style's colour of line `number`: a name like "C0" is looked up when the figure is drawn, without the style."""
+    colours = matplotlib.rcParams["axes.prop_cycle"].by_key()["color"]
+    return f"#{colours[number % len(colours)].lstrip('#')}"
+
+
 def array(values: Num[Tensor, "..."]) -> np.ndarray:
     return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
 

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from gsa_utils.errors import bad_value
-from gsa_utils.pictures import RGB, array, overlay, styled
+from gsa_utils.pictures import RGB, array, line_colour, overlay, styled
 
 
 @styled
@@ -85,9 +85,9 @@ def seeds(values: Mapping[str, Sequence[float]], label: str, chance: float | Non
     figure = Figure(figsize=(7.5, 0.55 * len(values) + 1.3))
     ax = figure.subplots()
     for row, scores in enumerate(values.values()):
-        ax.plot(scores, [row] * len(scores), "o", color=f"C{row % 6}", alpha=0.6, markersize=9)
+        ax.plot(scores, [row] * len(scores), "o", color=line_colour(row), alpha=0.6, markersize=9)
         mean = float(np.mean(scores))
-        ax.plot([mean, mean], [row - 0.3, row + 0.3], color=f"C{row % 6}", linewidth=3)
+        ax.plot([mean, mean], [row - 0.3, row + 0.3], color=line_colour(row), linewidth=3)
         ax.annotate(f"{mean:.3f}", (1.01, row), xycoords=("axes fraction", "data"), va="center")
     if chance is not None:
         ax.axvline(chance, color="0.6", linestyle=":", zorder=0)
@@ -146,7 +146,7 @@ def pixel_scatter(
     """Pixels as points of a plane, coloured by the group they belong to, beside the image with the same colours."""
     figure = Figure(figsize=(11, 4.6))
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.5])
-    colours = ["0.6", *(f"C{number}" for number in range(len(names) - 1))]  # the first group is the rest
+    colours = ["0.6", *map(line_colour, range(len(names) - 1))]  # the first group is the rest
     flat, points = array(groups).flatten(), array(points)
     painted = np.array([to_rgb(colour) for colour in colours])[array(groups)]
     if image is not None:
@@ -212,7 +212,7 @@ def inspected(
     upper.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     upper.legend()
     for row, values in enumerate(intensities.values()):
-        lower.plot(array(values), row + np.linspace(-0.3, 0.3, len(values)), ".", color=f"C{row % 6}", markersize=4)
+        lower.plot(array(values), row + np.linspace(-0.3, 0.3, len(values)), ".", color=line_colour(row), markersize=4)
     lower.set(xlim=(-4, 259), xlabel=f"intensity at {pixel}")
     lower.set_yticks(range(len(intensities)), list(intensities))
     lower.set_ylim(len(intensities) - 0.5, -0.5)

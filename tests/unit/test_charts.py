@@ -63,3 +63,8 @@ def test_an_arm_without_a_number_is_left_out_of_its_panel_only():
     figure = charts.intervals({"a": ROWS, "b": {"free": ROWS["free"]}}, "points", heavy="all")
     dots = [sum(line.get_marker() == "o" for line in ax.lines) for ax in figure.axes]
     assert dots == [4, 2]
+
+
+def test_lines_have_the_colours_of_the_style_when_they_are_drawn():
+    lines = charts.bands({"one": LINES}, [0, 10, 30], "x", "y").axes[0].lines
+    assert [line.get_color() for line in lines[:2]] == ["#0072B2", "#D55E00"]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_1samp
 
 from gsa_utils.comparison import paired_difference
 
@@ -34,10 +35,24 @@ def test_swapping_the_arms_turns_everything_round():
 
 
 @pytest.mark.parametrize(
-    ("ours", "verdict"), [((0.6, 0.7), "higher"), ((0.3, 0.2), "lower"), ((0.4, 0.6), "no difference shown")]
+    ("ours", "verdict"),
+    [
+        ((0.6, 0.61, 0.62), "higher"),
+        ((0.3, 0.31, 0.32), "lower"),
+        ((0.4, 0.5, 0.6), "no difference shown"),
+        ((0.51, 0.53, 0.6), "no difference shown"),  # the bootstrap alone would say higher
+        ((0.49, 0.47, 0.4), "no difference shown"),
+    ],
 )
-def test_the_verdict_says_no_more_than_the_interval(ours, verdict):
-    assert paired_difference(column(*ours), column(0.5, 0.5)).verdict == verdict
+def test_the_verdict_says_no_more_than_both_intervals(ours, verdict):
+    assert paired_difference(column(*ours), column(0.5, 0.5, 0.5)).verdict == verdict
+
+
+def test_students_interval_is_that_of_a_one_sample_t_test():
+    d = paired_difference(column(0.51, 0.53, 0.6), column(0.5, 0.5, 0.5))
+    expected = ttest_1samp([0.01, 0.03, 0.1], 0).confidence_interval(0.95)
+    assert d.student == pytest.approx(tuple(expected))
+    assert d.student[0] < 0 < d.low
 
 
 def test_a_tie_is_no_win_and_no_difference():
@@ -63,6 +78,7 @@ def test_the_interval_repeats_and_covers_as_often_as_its_docstring_says():
     assert intervals[0] == paired_difference(truths[0], np.zeros((5, 1)))
     covered = np.mean([d.low <= 0.1 <= d.high for d in intervals])
     assert 0.76 < covered < 0.90, "300 draws: standard error 0.02"
+    assert np.mean([d.student[0] <= 0.1 <= d.student[1] for d in intervals]) > 0.91
 
 
 @pytest.mark.parametrize(
