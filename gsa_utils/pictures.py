@@ -38,7 +38,7 @@ def styled(draw):
 
 
 def line_colour(number: int) -> str:
-    """The style's colour of line `number`: a name like "C0" is looked up when the figure is drawn, without the style."""
+    """The style's colour of line `number`; "C0" would be looked up when the figure is drawn, without the style."""
     colours = matplotlib.rcParams["axes.prop_cycle"].by_key()["color"]
     return f"#{colours[number % len(colours)].lstrip('#')}"
 
