@@ -177,6 +177,12 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError, DataUnavailable) as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(
+            f"\ninterrupted with {len(finished(out) & set(recipes))} runs done; the same command goes on",
+            file=sys.stderr,
+        )
+        return 130
     failed = [result for result in results if result.error]
     for result in failed:
         print(f"failed: {result.recipe}: {result.error}", file=sys.stderr)

@@ -212,6 +212,15 @@ def test_the_command_says_what_is_wrong_and_how_many_failed(tmp_path, capsys):
     assert "rank" in captured.err
 
 
+def test_an_interrupted_command_says_how_to_go_on(tmp_path, capsys, monkeypatch):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(study, "run_all", interrupted)
+    assert main([str(write_grid(tmp_path))]) == 130
+    assert "interrupted with 0 runs done; the same command goes on" in capsys.readouterr().err
+
+
 def test_the_help_needs_no_notebook():
     said = subprocess.run(
         [sys.executable, "-m", "gsa_utils.study", "--help"], capture_output=True, text=True, check=True
