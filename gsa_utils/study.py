@@ -92,14 +92,14 @@ def run_all(
         DataUnavailable: an image set cannot be had; nothing is run then.
     """
     recipes = list(recipes)
-    for dataset, size in {(recipe.dataset, recipe.size) for recipe in recipes}:
+    done = finished(Path(folder)) if folder is not None else set()
+    for dataset, size in {(recipe.dataset, recipe.size) for recipe in recipes if recipe not in done}:
         load_image_set(dataset, size=size)
     if folder is None:
         runs = _in_parallel([joblib.delayed(run)(recipe) for recipe in recipes], jobs, "generator")
         return list(tqdm(runs, "runs", len(recipes), disable=not progress))
     folder, wanted = Path(folder), set(recipes)
-    there = len(finished(folder) & wanted)
-    with tqdm(desc="runs", total=len(wanted), initial=there, disable=not progress, smoothing=0.05) as bar:
+    with tqdm(desc="runs", total=len(wanted), initial=len(done & wanted), disable=not progress, smoothing=0.05) as bar:
         # First what nobody is at; then what another process had begun, for it may have been killed.
         for wait in (False, True):
             done = finished(folder)

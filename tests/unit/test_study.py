@@ -84,6 +84,12 @@ def test_a_set_that_cannot_be_had_stops_the_study_before_its_first_run(tmp_path,
     assert load_results(tmp_path) == {}
 
 
+def test_what_is_done_is_read_without_the_images(tmp_path, monkeypatch):
+    run_all([Recipe(**TINY)], tmp_path, progress=False)
+    monkeypatch.setattr(study, "load_image_set", lambda *args, **kwargs: pytest.fail("asked for images"))
+    assert run_all([Recipe(**TINY)], tmp_path, progress=False)[0].error is None
+
+
 def test_killed_three_times_a_study_ends_with_the_rows_of_an_undisturbed_one(tmp_path):
     """Slow (half a minute), as each start loads torch anew in three processes; nothing less is a real kill -9."""
     config, chance = write_grid(tmp_path), random.Random(0)
