@@ -92,3 +92,12 @@ def test_lesson_05_finds_that_a_phantom_needs_its_important_pixels():
     whole, without, _, lowest, _ = numbers(text, "  seed 0 ")
     assert without < lowest < whole
     assert without < 0.6
+
+
+def test_lesson_07_finds_on_a_face_what_the_f_statistic_cannot_see_and_nothing_under_shuffled_labels():
+    text = printed("07", dataset="phantom-face", epochs=20, seed=1)
+    (anova,), (ours,) = numbers(text, "AUPRC of ANOVA (F)"), numbers(text, "AUPRC of pixel classifier")
+    assert anova < 0.15
+    assert ours > 0.5
+    accuracy, _ = numbers(text, "shuffled labels  test accuracy")
+    assert 0.4 < accuracy < 0.6, "600 test images: a standard error of 0.02"

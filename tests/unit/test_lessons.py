@@ -42,6 +42,27 @@ def pairs(weights, region):
     return weights[region][:, None], weights[~region][None, :]
 
 
+def first(weights, share):
+    """The highest pixels, equal ones by their place."""
+    mask = torch.zeros(weights.numel(), dtype=torch.bool)
+    mask[weights.flatten().argsort(descending=True, stable=True)[: round(share * weights.numel())]] = True
+    return mask.view(weights.shape)
+
+
+def shuffled_top(weights, share):
+    order = torch.randperm(weights.numel())
+    mask = torch.empty(weights.numel(), dtype=torch.bool)
+    mask[order] = first(weights.flatten()[order], share)
+    return mask.view(weights.shape)
+
+
+def upper(weights):
+    """A touch more for the upper half of the image."""
+    touch = torch.zeros_like(weights)
+    touch[:4] = 0.01
+    return touch
+
+
 # check, and wrong answers with a word that the complaint must hold
 WRONG = {
     "alignment": (
@@ -155,6 +176,29 @@ WRONG = {
             (lambda low, draws: ((draws < low).sum() + 1) / (len(draws) + 1), "<= and not <"),
             (lambda low, draws: ((draws >= low).sum() + 1) / (len(draws) + 1), "higher"),
             (lambda low, draws: draws <= low, "shape"),
+        ],
+    ),
+    "pointing_game": (
+        lessons.check_pointing_game,
+        [
+            (lambda m, r: r[m == m.max()].any(), "wins every game"),
+            (lambda m, r: r.flatten()[m.argmax()], "in memory"),
+            (lambda m, r: r[m == m.max()].sum() / r.sum(), "pixels of the region"),
+            (lambda m, r: r[m == m.max()].sum(), "counts the hits"),
+            (lambda m, r: m[r].sum() / m.sum(), "share of the weight"),
+            (lambda m, r: r[m == m.max()].all(), "only if all"),
+            (lambda m, r: None, "return"),
+        ],
+    ),
+    "top_pixels": (
+        lessons.check_top_pixels,
+        [
+            (lambda m, share: m >= m.flatten().quantile(1 - share), "takes all pixels"),
+            (lambda m, share: first(m, share), "by their place"),
+            (lambda m, share: ~shuffled_top(m, 1 - share), "highest are not"),
+            (lambda m, share: shuffled_top(m, share / 2), "were asked for"),
+            (lambda m, share: m.argsort(), "a mask was expected"),
+            (lambda m, share: shuffled_top(m + upper(m), share), "same chance"),
         ],
     ),
 }
