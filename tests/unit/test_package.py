@@ -41,6 +41,7 @@ ROOMS = [
     ["phantoms"],
     ["datasets"],
     ["folders"],
+    ["streaming"],
     ["pixels"],
     ["attention", "backbones"],
     ["peers"],

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gsa_utils import pixels
+from gsa_utils import streaming
 from gsa_utils.attention import GlobalSpatialAttention, attend
 from gsa_utils.backbones import build_backbone
 from gsa_utils.images import ImageSet
@@ -142,16 +142,16 @@ def test_an_image_set_counts_as_its_images_whatever_the_labels():
 def test_reading_few_images_at_a_time_changes_nothing(shape, rank, per_batch, monkeypatch):
     images = draw(shape)
     at_once = pixel_features(images, rank)
-    monkeypatch.setattr(pixels, "_BATCH_FLOATS", per_batch * images[0].numel() + images[0].numel() // 2)
-    widths = [x.shape[1] // shape[1] for x, _ in pixels._batches(images, shape[-2:])]
-    assert max(widths) == per_batch
-    assert sum(widths) == len(images)
+    monkeypatch.setattr(streaming, "BLOCK_FLOATS", per_batch * images[0].numel() + images[0, 0].numel() // 2)
+    columns = [len(x) for x, _ in streaming.blocks(streaming.read_batches(images), shape[-2:])]
+    assert max(columns) == per_batch * shape[1]
+    assert sum(columns) == len(images) * shape[1]
     assert same(gram(pixel_features(images, rank)), gram(at_once), 1e-5)
 
 
 def test_an_image_larger_than_a_batch_is_read_alone(monkeypatch):
     images = draw(FEW)
-    monkeypatch.setattr(pixels, "_BATCH_FLOATS", 5)
+    monkeypatch.setattr(streaming, "BLOCK_FLOATS", 5)
     assert same(gram(pixel_features(images, 20)), reference(images) @ reference(images).T)
 
 
@@ -230,7 +230,9 @@ def with_a(value):
 @pytest.mark.parametrize(
     ("argument", "call", "words"),
     [
-        ("images", lambda: pixel_features(draw(FEW).numpy()), ["ndarray", "(N, C, H, W)"]),
+        ("images", lambda: pixel_features(7), ["int", "(N, C, H, W)", "iterable of batches"]),
+        ("images", lambda: pixel_features(draw(FEW)[:, 0].numpy()), ["(20, 8, 9)", "(N, C, H, W)"]),
+        ("images", lambda: pixel_features(draw(FEW).numpy().astype("int32")), ["int32", "uint8 or floating point"]),
         ("images", lambda: pixel_features(draw(FEW)[:, 0]), ["(20, 8, 9)", "(N, C, H, W)"]),
         ("images", lambda: pixel_features(draw(FEW)[:0]), ["(0, 1, 8, 9)", "non-empty"]),
         ("images", lambda: pixel_features(draw(FEW).long()), ["int64", "uint8 or floating point"]),
@@ -258,15 +260,6 @@ def test_a_wrong_argument_is_refused_by_name(argument, call, words):
 
 def test_a_rank_of_numpy_is_a_rank():
     assert torch.equal(pixel_features(draw(FEW), np.int64(3)), pixel_features(draw(FEW), 3))
-
-
-def test_a_gram_matrix_that_would_not_fit_is_refused_before_it_is_made(monkeypatch):
-    monkeypatch.setattr(pixels, "LARGEST_GRAM", 30)
-    with pytest.raises(ValueError, match=r"size: got a map of 6 x 7, expected at most 30 pixels for 200 images"):
-        pixel_features(draw(MANY), 5)
-    assert pixel_features(draw(MANY), 5, size=5).shape == (1, 5, 5, 5)
-    assert pixel_features(draw(FEW), 5).shape == (1, 5, 8, 9)  # 72 pixels, but 20 images
-    assert pixel_features(draw(MANY), None).shape == (1, 200, 6, 7)
 
 
 # ---------------------------------------------------------------- what logistic regression does with them
