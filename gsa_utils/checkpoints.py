@@ -25,13 +25,13 @@ def run_identity(
     features = [value for part in model.modules() if isinstance(part, WeightMap) for value in part.buffers()]
     return {
         **settings,
-        "train images": _checksum(train.images, train.labels),
-        "valid images": _checksum(valid.images, valid.labels),
+        "train images": checksum(train.images, train.labels),
+        "valid images": checksum(valid.images, valid.labels),
         "weights' names and shapes": f"{zlib.crc32(shapes.encode()):08x}",
         "layers": f"{zlib.crc32(layers.encode()):08x}",
         "trained weights": f"{zlib.crc32(trained.encode()):08x}",
         "place of the map": ", ".join(part.at or "input" for part in model.modules() if isinstance(part, Attended)),
-        "pixel features": _checksum(*features),
+        "pixel features": checksum(*features),
     }
 
 
@@ -77,7 +77,8 @@ def load_checkpoint(folder: str | Path, identity: dict[str, str | float]) -> dic
     return state
 
 
-def _checksum(*tensors: Tensor) -> str:
+def checksum(*tensors: Tensor) -> str:
+    """Of the bytes of all of them, as eight hexadecimal digits (CRC-32)."""
     value = 0
     for tensor in tensors:
         flat = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)  # NumPy knows no bfloat16

@@ -161,7 +161,7 @@ def _from_stream(
     if shards.first:
         values, vectors = _top_eigenvectors(product, rank) if test is None else _nystrom(product, test, rank)
         features = vectors * values.sqrt()
-    shards.share(features)
+    features = shards.share(features)
     shards.leave()
     return features, informative, grid
 

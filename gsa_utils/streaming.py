@@ -148,7 +148,8 @@ class Shards:
         return total
 
     def share(self, value: Tensor) -> Tensor:
-        """The value that the first process has, in all of them; in place. Rounding may differ between machines."""
+        """The value that the first process has, in all of them: rounding may differ between machines."""
+        value = value.contiguous()  # what travels is the memory, in whatever order the numbers lie there
         if self.group:
             dist.broadcast(value, src=0, group=self.group)
         return value

@@ -2,11 +2,11 @@
 
 Devices, mixed precision and processes are accelerate's business: it picks CUDA, MPS or the CPU, and reads
 ACCELERATE_MIXED_PRECISION=bf16 (before the first run of a process) and torchrun's variables from the environment; on a
-CPU, torchrun needs ACCELERATE_USE_CPU=true beside it. What runs on a CPU is tested; GPUs were not at hand.
+CPU, torchrun needs ACCELERATE_USE_CPU=true beside it. `processes.py` says what several processes share, and what each
+one reads. What runs on a CPU is tested; GPUs were not at hand.
 """
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +27,7 @@ from gsa_utils.checkpoints import load_checkpoint, run_identity, save_checkpoint
 from gsa_utils.errors import bad_value, whole_number
 from gsa_utils.evaluation import check_logits, evaluate
 from gsa_utils.images import ImageSet
+from gsa_utils.processes import check_same_everywhere, mean_and_deviation, start_accelerator, synchronise_batch_norm
 
 
 class Standardised(nn.Module):
@@ -85,7 +86,8 @@ def fit(
     Args:
         model: images to logits; from `build_backbone`, `attend`, or anywhere else.
         train, valid: `valid` picks the best epoch, the one of the lowest loss.
-        batch_size: images in a step, of each process.
+        batch_size: images in a step, of each process. Without BatchNorm and dropout, W processes train as one does
+            with W times the batch_size, to rounding.
         lr, attention_lr: Adam's learning rates of the CNN and of the weight maps in it; both follow a cosine to zero.
         checkpoint_dir: where the state is written, atomically, after each epoch. The same call finds it there and goes
             on, to the same bits as if it had never stopped; a finished run is returned at once. The initial weights of
@@ -108,10 +110,12 @@ def fit(
     # NumPy's numbers, of a logspace, say, seed no generator and could not be read back from a checkpoint.
     settings = {name: value.item() if hasattr(value, "item") else value for name, value in settings.items()}
     epochs, batch_size, lr, attention_lr, seed = settings.values()
+    accelerator = start_accelerator()
+    check_same_everywhere(accelerator, model, train, valid)
     if not isinstance(model, Standardised):
-        pixels = train.images.float()
-        model = Standardised(model, pixels.mean().item() / 255, max(pixels.std().item() / 255, 1e-6))
-    accelerator = _accelerator()
+        mean, deviation = mean_and_deviation(train.images, accelerator)
+        model = Standardised(model, mean / 255, max(deviation / 255, 1e-6))
+    model = synchronise_batch_norm(model, accelerator)
     optimiser = torch.optim.Adam(_parameter_groups(model, lr, attention_lr))
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs)
     loader = DataLoader(
@@ -119,7 +123,8 @@ def fit(
         batch_size=batch_size,
         shuffle=True,
         generator=torch.Generator(),
-        drop_last=len(train) % batch_size == 1,  # BatchNorm can't standardise a last batch of one image
+        # BatchNorm can't standardise a last batch of one image.
+        drop_last=len(train) % (batch_size * accelerator.num_processes) == 1,
     )
     order, classes = loader.generator, len(train.class_names)
     prepared, optimiser, loader = accelerator.prepare(model, optimiser, loader)
@@ -127,8 +132,11 @@ def fit(
     run, best = TrainingRun(model), {}
     weight_maps = [module for module in model.modules() if isinstance(module, WeightMap)]
     processes = {"processes": accelerator.num_processes, "precision": accelerator.mixed_precision}
-    identity = run_identity(model, settings | processes, train, valid) if checkpoint_dir is not None else {}
-    saved = load_checkpoint(checkpoint_dir, identity) if checkpoint_dir is not None else None
+    identity, saved = {}, None
+    if checkpoint_dir is not None and accelerator.is_main_process:
+        identity = run_identity(model, settings | processes, train, valid)
+        saved = load_checkpoint(checkpoint_dir, identity)
+    (saved,) = broadcast_object_list([saved])
     if saved is not None:
         model.load_state_dict(saved["model"])
         optimiser.load_state_dict(saved["optimiser"])
@@ -179,23 +187,6 @@ def fit(
     return run
 
 
-def _accelerator() -> Accelerator:
-    """accelerate's own, after making sure that it heard what the environment says: it reads that once a process."""
-    accelerator, started = Accelerator(), int(os.environ.get("WORLD_SIZE", "1"))
-    if accelerator.num_processes != started:
-        raise RuntimeError(
-            f"{started} processes were started, but accelerate takes each for the only one; on a CPU it needs "
-            "ACCELERATE_USE_CPU=true in the environment"
-        )
-    asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    if accelerator.mixed_precision != asked:
-        raise RuntimeError(
-            f"ACCELERATE_MIXED_PRECISION is {asked}, but accelerate has been started with "
-            f"{accelerator.mixed_precision} in this process: set it before the first run, or restart the kernel"
-        )
-    return accelerator
-
-
 def _train_epoch(
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
@@ -207,21 +198,24 @@ def _train_epoch(
 ) -> float:
     """Mean training loss of one pass."""
     model.train()
+    processes, step_size = accelerator.num_processes, loader.total_batch_size
     total, count = torch.zeros((), device=accelerator.device), 0
     for step, (images, labels) in enumerate(loader):
         logits = model(images.float() / 255)
         if epoch == 0 and step == 0:
             check_logits(logits, len(labels), classes)
-        loss = F.cross_entropy(logits, labels)
+        # accelerate fills up the last step of several processes with images of the first: those don't count. The
+        # gradients are averaged over processes, some of which then have fewer images, or none.
+        together = min(step_size, len(loader.dataset) - count)
+        own = min(max(together - accelerator.process_index * (step_size // processes), 0), len(labels))
+        loss = F.cross_entropy(logits[:own], labels[:own]) if own else 0 * logits.sum()
         optimiser.zero_grad(set_to_none=True)
-        accelerator.backward(loss)
+        accelerator.backward(loss * (own * processes / together if own else 1))
         if epoch == 0 and step == 0:
             _check_reached(weight_maps)
         optimiser.step()
-        total, count = total + loss.detach() * len(labels), count + len(labels)
-    if not count:
-        raise bad_value("batch_size", loader.total_batch_size, "at most the number of training images")
-    return accelerator.reduce(total / count, reduction="mean").item()
+        total, count = total + loss.detach() * own, count + together
+    return accelerator.reduce(total / count).item()
 
 
 def _check_finite(kind: str, loss: float, epoch: int) -> None:

@@ -46,6 +46,7 @@ ROOMS = [
     ["attention", "backbones"],
     ["peers"],
     ["checkpoints", "evaluation", "rankings"],
+    ["processes"],
     ["training", "knockout"],
     ["recipes"],
     ["results"],
