@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from gsa_utils import streaming
 from gsa_utils.attention import GlobalSpatialAttention, attend
@@ -299,7 +300,12 @@ def test_full_rank_features_train_to_the_same_logits_as_all_intensities(count):
     images, labels = draw((count, 1, 16, 16)), torch.arange(count) % 2
     trained = []
     for rank in (None, min(count, 256)):
-        model = joint_model(pixel_features(images, rank))
+        torch.manual_seed(0)
+        # A smooth CNN: at a kink of ReLU or max-pooling a rounding error of 1e-6 becomes a difference of 1e-2, on some
+        # processors and not on others.
+        parts = nn.Conv2d(1, 16, 3), nn.BatchNorm2d(16), nn.Tanh(), nn.Conv2d(16, 16, 3, stride=2), nn.Tanh()
+        cnn = nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 2))
+        model = attend(cnn, GlobalSpatialAttention(pixel_features(images, rank), hidden=0))
         optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
         steps = []
         for step in range(20):
@@ -311,6 +317,6 @@ def test_full_rank_features_train_to_the_same_logits_as_all_intensities(count):
             steps.append((model.attention.logits().detach(), output.detach()))
         trained.append([torch.stack(part) for part in zip(*steps, strict=True)])
     (full_map, full_output), (compressed_map, compressed_output) = trained
-    assert full_map[-1].std() > 0.01  # the map did learn
-    assert same(full_map, compressed_map, 1e-4)
-    assert same(full_output, compressed_output, 1e-4)
+    assert full_map[-1].std() > 1e-3  # the map did learn: a hundred times the tolerance
+    assert same(full_map, compressed_map, 1e-5)
+    assert same(full_output, compressed_output, 1e-5)
