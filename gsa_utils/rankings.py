@@ -90,6 +90,16 @@ def mean_local_map(model: nn.Module, image_set: ImageSet) -> Float[Tensor, "heig
     return total / sum(seen)
 
 
+def moved(weights: Float[Tensor, "height width"], seed: int = 0) -> Float[Tensor, "height width"]:
+    """The same map rolled by a random number of rows and columns, at least a quarter of either, around the border.
+
+    Its top pixels have the shape of the map's own, and another place: the control that scattered pixels are not.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    offsets = [int(torch.randint(side // 4, side - side // 4 + 1, (), generator=generator)) for side in weights.shape]
+    return weights.roll(offsets, dims=(0, 1))
+
+
 def top_pixels(weights: Float[Tensor, "height width"], share: float, seed: int = 0) -> Bool[Tensor, "height width"]:
     """The `share` of pixels that rank highest, rounded to whole pixels; equal ones are drawn at random, by `seed`.
 

@@ -26,8 +26,15 @@ CLASSIFIERS = {"logistic": (0, 1), "mlp": (32, 1), "pixel-cnn": (32, 3)}
 # region: the true one as a constant map, where it is known
 ATTENTIONS = ["none", "free", *CLASSIFIERS, *PEERS, "region"]
 PRECISIONS = ["float32", "bfloat16"]
-# Rankings that a training run of its own makes, by the attention of that run; the others are functions of the images.
-LEARNED = {"mlp": "mlp", "free": "free", "cbam": "cbam", "grad-cam": "none"}
+# Rankings that a training run of its own makes, and how that run differs; the others are functions of the images.
+LEARNED = {
+    "mlp": {"attention": "mlp"},
+    "free": {"attention": "free"},
+    "cbam": {"attention": "cbam"},
+    "grad-cam": {"attention": "none"},
+    "moved": {"attention": "mlp"},  # the same map, rolled elsewhere
+    "shuffled": {"attention": "mlp", "shuffled": True},
+}
 RANKINGS = ["constant", "random", "centre", "anova", *LEARNED]
 NAMES = {"attention": ATTENTIONS, "backbone": list(PLACES), "precision": PRECISIONS, "ranking": [None, *RANKINGS]}
 LEAST = {"epochs": 1, "batch_size": 2, "rank": 1, "seed": 0, "shift": 0}  # of whole numbers
@@ -174,7 +181,8 @@ def ranking(name: str, recipe: Recipe) -> Float[Tensor, "height width"]:
     """One of RANKINGS for the training images of a recipe; a learned one is trained under the recipe's settings."""
     whole = replace(recipe, ranking=None, share=0.0, keep=False)
     if name in LEARNED:
-        return _learned(replace(whole, attention=LEARNED[name]))
+        learned = _learned(replace(whole, **LEARNED[name]))
+        return rankings.moved(learned, recipe.seed) if name == "moved" else learned
     if name not in RANKINGS:
         raise unknown_name("ranking", name, RANKINGS)
     if name == "random":

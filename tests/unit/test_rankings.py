@@ -7,7 +7,7 @@ from torch import nn
 
 from gsa_utils import build_backbone, load_image_set, rankings
 from gsa_utils.peers import add_local_attention
-from gsa_utils.rankings import anova, centre, constant, grad_cam, mean_local_map, random, top_pixels
+from gsa_utils.rankings import anova, centre, constant, grad_cam, mean_local_map, moved, random, top_pixels
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +69,18 @@ def test_the_mean_local_map_is_the_mean_of_what_the_gates_return(train):
         if type(module).__name__ == "SpatialAttn":
             nn.init.zeros_(module.conv.conv.weight)
     torch.testing.assert_close(mean_local_map(model, train), torch.full((16, 16), 0.5))
+
+
+def test_a_moved_map_has_the_same_weights_at_least_a_quarter_away():
+    weights = torch.arange(96.0).view(8, 12)
+    for seed in range(20):
+        elsewhere = moved(weights, seed)
+        assert torch.equal(elsewhere.flatten().sort().values, weights.flatten())
+        row, column = divmod(int((elsewhere == 0).nonzero()[0] @ torch.tensor([12, 1])), 12)
+        assert 2 <= row <= 6
+        assert 3 <= column <= 9
+    assert torch.equal(moved(weights, 1), moved(weights, 1))
+    assert len({tuple(moved(weights, seed).flatten().tolist()) for seed in range(20)}) > 5
 
 
 def test_the_top_share_is_exact_and_the_highest():

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from gsa_utils import load_image_set, recipes
-from gsa_utils.recipes import LEARNED, RANKINGS, Recipe, build, images, ranking, run, shifted
+from gsa_utils.rankings import moved
+from gsa_utils.recipes import RANKINGS, Recipe, build, images, ranking, run, shifted
 
 TINY = {"dataset": "phantom-chest", "size": 16, "train_images": 12, "valid_images": 12, "epochs": 1, "rank": 4}
 
@@ -126,7 +127,9 @@ def test_every_ranking_is_a_map_of_the_images_size(name):
 def test_a_learned_ranking_is_the_map_of_the_same_run_without_blanking():
     weights = ranking("mlp", Recipe(**TINY, seed=3, ranking="mlp", share=0.5))
     assert torch.equal(weights, run(Recipe(**TINY, seed=3, attention="mlp")).weight_map)
-    assert LEARNED["grad-cam"] == "none"
+    dealt = run(Recipe(**TINY, seed=3, attention="mlp", shuffled=True)).weight_map
+    assert torch.equal(ranking("shuffled", Recipe(**TINY, seed=3)), dealt)
+    assert torch.equal(ranking("moved", Recipe(**TINY, seed=3)), moved(weights, 3))
 
 
 def test_an_unknown_ranking_is_refused():
