@@ -10,7 +10,7 @@ from gsa_utils.answers import WrongAnswer, compare
 
 
 def check_pointing_game(attempt: Callable[[Float[Tensor, "h w"], Bool[Tensor, "h w"]], float]) -> None:
-    """Exercise 7.1: the chance that one of the highest pixels, drawn at random, lies in the region."""
+    """Exercise 7.1: the share of the highest pixels that lies in the region."""
     region = torch.zeros(4, 5, dtype=torch.bool)
     region[:2, :3] = True  # 6 of 20 pixels
     flat, tied, clear = torch.full((4, 5), 0.5), torch.full((4, 5), 0.3), torch.full((4, 5), 0.2)
@@ -37,6 +37,9 @@ def check_pointing_game(attempt: Callable[[Float[Tensor, "h w"], Bool[Tensor, "h
         "this counts the hits: divide by the number of highest pixels": lambda: all_of(lambda m: inside(m).sum()),
         "this is the region's share of the weight: only the highest pixels play": lambda: all_of(
             lambda m: m[region].sum() / m.sum()
+        ),
+        "divided by all pixels of the map: by the number of highest pixels": lambda: all_of(
+            lambda m: inside(m).sum() / m.numel()
         ),
         "a hit only if all of the highest pixels are inside: count the share of them": lambda: all_of(
             lambda m: inside(m).all()
@@ -71,12 +74,22 @@ def check_top_pixels(attempt: Callable[[Float[Tensor, "h w"], float], Bool[Tenso
     counts = {int(mask.sum()) for mask in masks}
     if counts == {90}:
         raise WrongAnswer(said + "a threshold takes all pixels that are equal to it: 90 of 100 here, 30 were asked for")
+    if counts == {10}:
+        raise WrongAnswer(
+            said + "only the clear winners came back: of the equal pixels at the edge 20 have to be drawn"
+        )
     if counts != {30}:
         raise WrongAnswer(said + f"{sorted(counts)} pixels came back, 30 were asked for")
+    if all(mask[8].all() for mask in masks):
+        raise WrongAnswer(said + "these are the lowest pixels: sort in descending order")
     if any(mask[8].any() for mask in masks) or not all(mask[9].all() for mask in masks):
-        raise WrongAnswer(said + "the lowest pixels are in, or the highest are not: sort in descending order")
+        raise WrongAnswer(
+            said
+            + "some of the highest pixels are missing, or lowest ones are in: are places in the shuffled order used "
+            "as places in the map? order[...] leads from the one to the other"
+        )
     if all(torch.equal(mask, masks[0]) for mask in masks):
-        raise WrongAnswer(said + "equal pixels are taken by their place, the same ones every time: shuffle them first")
+        raise WrongAnswer(said + "equal pixels are taken by their place, or by a fixed seed: the same ones every time")
     upper = sum(mask[:4].sum().item() for mask in masks) / len(masks)  # 10 of the 20 that are drawn, on average
     if not 8.5 < upper < 11.5:
         raise WrongAnswer(

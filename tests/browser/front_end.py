@@ -162,10 +162,13 @@ class Watched:
         """The checksum once it differs from `before` and then rests."""
         return self._rests(lambda: self.shown(name), lambda now: now not in ("", before), f"{name} to change", seconds)
 
-    def view(self) -> str:
-        """The text of the view, from the tab that shows it."""
+    def view(self, before: str = "") -> str:
+        """The text of the view, from the tab that shows it, once it is not that of `before`: a busy kernel is late."""
         self.tab("export")
-        return self._rests(self.control("text", "input").input_value, bool, "the text of the view", 20)
+        text = self.control("text", "input").input_value
+        return self._rests(
+            text, lambda now: now not in ("", before), f"the text of the view to differ from {before}", 20
+        )
 
     def becomes(self, expected: str, name: str = "picture", seconds: float = 20) -> None:
         """Until the picture has this checksum."""

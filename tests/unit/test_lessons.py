@@ -56,6 +56,12 @@ def shuffled_top(weights, share):
     return mask.view(weights.shape)
 
 
+def seeded_top(weights, share):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return shuffled_top(weights, share)
+
+
 def upper(weights):
     """A touch more for the upper half of the image."""
     touch = torch.zeros_like(weights)
@@ -187,6 +193,7 @@ WRONG = {
             (lambda m, r: r[m == m.max()].sum(), "counts the hits"),
             (lambda m, r: m[r].sum() / m.sum(), "share of the weight"),
             (lambda m, r: r[m == m.max()].all(), "only if all"),
+            (lambda m, r: r[m == m.max()].sum() / m.numel(), "all pixels of the map"),
             (lambda m, r: None, "return"),
         ],
     ),
@@ -195,7 +202,10 @@ WRONG = {
         [
             (lambda m, share: m >= m.flatten().quantile(1 - share), "takes all pixels"),
             (lambda m, share: first(m, share), "by their place"),
-            (lambda m, share: ~shuffled_top(m, 1 - share), "highest are not"),
+            (lambda m, share: m > m.flatten().quantile(1 - share), "clear winners"),
+            (lambda m, share: ~shuffled_top(m, 1 - share), "descending"),
+            (lambda m, share: first(m.flatten()[torch.randperm(m.numel())].view(m.shape), share), "leads from the one"),
+            (lambda m, share: seeded_top(m, share), "fixed seed"),
             (lambda m, share: shuffled_top(m, share / 2), "were asked for"),
             (lambda m, share: m.argsort(), "a mask was expected"),
             (lambda m, share: shuffled_top(m + upper(m), share), "same chance"),
