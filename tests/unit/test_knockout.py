@@ -92,6 +92,19 @@ def test_blanking_leaves_the_original_set_as_it_was():
     )
 
 
+def test_blanked_pixels_hold_another_fill_where_one_is_given():
+    fill = torch.arange(35, dtype=torch.uint8).view(1, 5, 7)
+    images = blank(IMAGES, CORNER, fill).images
+    assert torch.equal(images[:, 0][:, CORNER], fill[0][CORNER].expand(len(IMAGES), -1))
+    assert torch.equal(images[:, 0][:, ~CORNER], IMAGES.images[:, 0][:, ~CORNER])
+
+
+@pytest.mark.parametrize("fill", [torch.zeros(5, 7, dtype=torch.uint8), torch.zeros(1, 5, 7)])
+def test_blank_refuses_a_fill_that_is_no_image(fill):
+    with pytest.raises(ValueError, match=r"^fill: got .*expected uint8 pixels of shape \(1, 5, 7\)"):
+        blank(IMAGES, CORNER, fill)
+
+
 def test_an_empty_mask_blanks_nothing():
     assert torch.equal(blank(IMAGES, mask_of()).images, IMAGES.images)
 
