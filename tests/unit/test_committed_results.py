@@ -15,7 +15,7 @@ from gsa_utils.study import load_grid, load_results
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = sorted(path.parent for path in (ROOT / "results").glob("*/runs.csv"))
-WHOLE = ["07_right_map"]  # grids of which every run is there
+WHOLE = ["06_learning_curves", "07_right_map"]  # grids of which every run is there
 PHANTOMS = ["phantom-chest", "phantom-retina", "phantom-face"]
 
 
