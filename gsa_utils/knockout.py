@@ -53,11 +53,11 @@ def blank(
         ValueError: a mask that is not boolean or not of the images' size; a fill of another shape or type.
     """
     _check_mask(image_set, mask)
-    if fill is not None and (fill.shape != image_set.images.shape[1:] or fill.dtype != torch.uint8):
-        came, wanted = f"{fill.dtype} of shape {tuple(fill.shape)}", tuple(image_set.images.shape[1:])
-        raise bad_value("fill", came, f"uint8 pixels of shape {wanted}, as an image has")
     if fill is None:
         fill = image_set.images.float().mean(dim=0).round().to(torch.uint8)  # (C, H, W)
+    elif fill.shape != (wanted := image_set.images.shape[1:]) or fill.dtype != torch.uint8:
+        came = f"{fill.dtype} of shape {tuple(fill.shape)}"
+        raise bad_value("fill", came, f"uint8 pixels of shape {tuple(wanted)}, as an image has")
     return replace(image_set, images=torch.where(mask.to(fill.device), fill, image_set.images))
 
 

@@ -266,18 +266,19 @@ def test_batch_norm_stays_what_it_is_elsewhere(processes, device):
 # ---------------------------------------------------------------- killed, and from a notebook
 
 
-def seconds_since_the_kill(folder):
-    return time.time() - float((folder / "killed").read_text())
+def ends_with_the_name_of_the_killed(job, folder):
+    """A launch of two processes, one of which kills itself: over within a minute, with an error, and no results."""
+    output, code = launch(job, folder, 2)
+    assert time.time() - float((folder / "killed").read_text()) < 60
+    assert code != 0
+    assert "rank      : 1" in output
+    assert "Signal 9 (SIGKILL) received" in output
+    assert not list(folder.glob(f"{job}-*.pt"))
 
 
 def test_a_worker_killed_in_mid_epoch_ends_the_launch_and_a_restart_goes_on(tmp_path, one_process):
     """Slow (20 s) because it takes two launches of two processes."""
-    output, code = launch("resumed", tmp_path, 2)
-    assert seconds_since_the_kill(tmp_path) < 60
-    assert code != 0
-    assert "rank      : 1" in output
-    assert "Signal 9 (SIGKILL) received" in output
-    assert not list(tmp_path.glob("resumed-*.pt"))
+    ends_with_the_name_of_the_killed("resumed", tmp_path)
     before = torch.load(tmp_path / "checkpoints" / "checkpoint.pt", weights_only=True)["history"]
     assert len(before) == 2
 
@@ -292,12 +293,7 @@ def test_a_worker_killed_in_mid_epoch_ends_the_launch_and_a_restart_goes_on(tmp_
 
 def test_a_worker_killed_in_mid_pass_ends_the_launch(tmp_path):
     """Slow (8 s) because it takes a launch of two processes."""
-    output, code = launch("killed_in_pass", tmp_path, 2)
-    assert seconds_since_the_kill(tmp_path) < 60
-    assert code != 0
-    assert "rank      : 1" in output
-    assert "Signal 9 (SIGKILL) received" in output
-    assert not list(tmp_path.glob("killed_in_pass-*.pt"))
+    ends_with_the_name_of_the_killed("killed_in_pass", tmp_path)
 
 
 def test_two_processes_from_a_notebook_train_and_share_features(tmp_path, one_process):
