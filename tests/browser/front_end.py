@@ -193,8 +193,13 @@ class Watched:
         if how == "mouse":
             self.control(name).click()
         else:
+            self.enabled(name)  # a click waits for it; a key to a disabled button would be lost
             self.control(name).focus()
             self.control(name).press("Enter")
+
+    def enabled(self, name: str, seconds: float = 60) -> None:
+        """Until the kernel has enabled a button of the panel."""
+        self.control(name).and_(self.page.locator(":enabled")).wait_for(timeout=seconds * 1000)
 
     def tab_in_front(self) -> str:
         return self.panel.locator("[role=tab][aria-selected=true]").inner_text()
