@@ -1,9 +1,11 @@
-"""The local peers: CBAM and squeeze-and-excitation, timm's modules at the places where their authors put them.
+"""The local peers: attention per image, timm's modules at the places where their authors put them.
 
 CBAM (Woo et al. 2018, https://arxiv.org/abs/1807.06521) gives each image its own map, of channels and then of places;
-squeeze-and-excitation (Hu et al. 2018, https://arxiv.org/abs/1709.01507) weights channels only. In a residual network
-both sit at the end of every block's branch, before the addition; in GoogLeNet behind every inception module. VGG
-(behind every rectified convolution) and DenseNet (behind every dense block) are our reading of "behind a transform".
+squeeze-and-excitation (Hu et al. 2018, https://arxiv.org/abs/1709.01507) and ECA (Wang et al. 2020,
+https://arxiv.org/abs/1910.03151) weight channels only; global context (Cao et al. 2019,
+https://arxiv.org/abs/1904.11492) pools the channels where each image's own map is high. In a residual network all sit
+at the end of every block's branch, before the addition; in GoogLeNet behind every inception module. VGG (behind every
+rectified convolution) and DenseNet (behind every dense block) are our reading of "behind a transform".
 """
 
 import re
@@ -13,7 +15,7 @@ from torch import Tensor, nn
 
 from gsa_utils.errors import unknown_name
 
-PEERS = ("cbam", "se")
+PEERS = ("cbam", "se", "eca", "global-context")
 # The submodules behind which one is put, by name.
 BEHIND = {
     "small": r"\d\.2",
@@ -31,14 +33,17 @@ def add_local_attention(model: nn.Module, backbone: str, peer: str) -> nn.Module
         ValueError: an unknown peer or backbone.
     """
     from timm.layers.cbam import CbamModule
+    from timm.layers.eca import EcaModule
+    from timm.layers.global_context import GlobalContext
     from timm.layers.squeeze_excite import SEModule
 
+    modules = {"cbam": CbamModule, "se": SEModule, "eca": EcaModule, "global-context": GlobalContext}
     if peer not in PEERS:
         raise unknown_name("peer", peer, PEERS)
     if backbone not in BEHIND:
         raise unknown_name("backbone", backbone, BEHIND)
     for name, channels in _places(model, BEHIND[backbone]).items():
-        before, attention = model.get_submodule(name), CbamModule(channels) if peer == "cbam" else SEModule(channels)
+        before, attention = model.get_submodule(name), modules[peer](channels)
         model.set_submodule(name, nn.Sequential(before, attention))
     return model
 

@@ -1,4 +1,4 @@
-"""CBAM and squeeze-and-excitation inside the four CNNs."""
+"""The local peers inside the four CNNs."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def test_a_peer_sits_at_each_of_its_places_and_learns(backbone, peer):
     before = sum(p.numel() for p in plain.parameters())
     statistics = [b.clone() for b in plain.buffers()]
     model = add_local_attention(plain, backbone, peer)
-    kind = {"cbam": "CbamModule", "se": "SEModule"}[peer]
+    kind = {"cbam": "CbamModule", "se": "SEModule", "eca": "EcaModule", "global-context": "GlobalContext"}[peer]
     modules = [module for module in model.modules() if type(module).__name__ == kind]
     assert len(modules) == COUNTS[backbone]
     assert sum(p.numel() for p in model.parameters()) > before
@@ -43,14 +43,14 @@ def test_in_a_residual_block_the_peer_weights_the_branch_before_the_addition():
 
 
 def test_only_cbam_has_spatial_gates():
-    with_cbam, with_se = (add_local_attention(build_backbone("small", 1, 2, 16), "small", peer) for peer in PEERS)
-    assert len(spatial_gates(with_cbam)) == 3
-    assert not spatial_gates(with_se)
+    models = {peer: add_local_attention(build_backbone("small", 1, 2, 16), "small", peer) for peer in PEERS}
+    gates = {peer: len(spatial_gates(model)) for peer, model in models.items()}
+    assert gates == {"cbam": 3, "se": 0, "eca": 0, "global-context": 0}
 
 
 def test_unknown_names_are_refused():
     model = build_backbone("small", 1, 2, 16)
-    with pytest.raises(ValueError, match="peer: got 'bam', expected one of cbam, se"):
+    with pytest.raises(ValueError, match="peer: got 'bam', expected one of cbam, se, eca, global-context"):
         add_local_attention(model, "small", "bam")
     with pytest.raises(ValueError, match="backbone: got 'resnet50'.* did you mean 'resnet'"):
         add_local_attention(model, "resnet50", "se")

@@ -112,6 +112,15 @@ def test_neither_the_batches_nor_the_blocks_matter(per_batch, per_block, monkeyp
     assert relative(gram(pixel_features(generator(images, per_batch), 42)), gram(expected)) < 1e-5
 
 
+@pytest.mark.parametrize("strip", [1, 10, 21, 100])
+def test_half_of_the_gram_matrix_is_multiplied_and_mirrored(strip, monkeypatch):
+    monkeypatch.setattr(streaming, "STRIP", strip)
+    x = torch.randn(50, 42, generator=torch.Generator().manual_seed(0))
+    total, columns, informative = streaming.gram_times([(x[:30], 30), (x[30:], 20)], 42)
+    torch.testing.assert_close(total, x.T @ x)
+    assert (columns, informative) == (50, 50)
+
+
 def test_the_same_blocks_give_the_same_bits_whatever_the_batches():
     images = draw(MANY)
     assert torch.equal(pixel_features(generator(images, 3), 5), pixel_features(generator(images, 64), 5))
