@@ -18,7 +18,7 @@ PROXIES := HTTP_PROXY HTTPS_PROXY ALL_PROXY http_proxy https_proxy all_proxy
 OFFLINE := GSA_REQUIRE_DATA= GSA_DATA='$(CURDIR)/build/no-data' NO_PROXY= no_proxy= $(PROXIES:%=%=http://127.0.0.1:9)
 
 .DEFAULT_GOAL := help
-.PHONY: help install tutorial lab test test-offline notebooks lint constraints floors clean
+.PHONY: help install tutorial lab test test-offline notebooks lint bench bench-guard constraints floors clean
 
 help:  ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,12 @@ notebooks: $(INSTALLED)  ## re-execute the committed lessons in place and clean 
 lint: $(INSTALLED)  ## ruff over the package, the tests and the lessons
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+
+bench: $(INSTALLED)  ## remake the tables of costs in results/ (half an hour of a machine that does nothing else)
+	for name in pixel_features step_cost inference start_up; do $(RUN) benchmarks/$$name.py || exit; done
+
+bench-guard: $(INSTALLED)  ## fail if the cost of a training step grows with the number of images
+	$(RUN) benchmarks/step_cost.py --guard
 
 build/uv:
 	$(PYTHON) -m venv --clear $@ && $@/bin/python -m pip install --quiet uv || { rm -rf $@; exit 1; }

@@ -9,28 +9,22 @@ has nothing else to do.
 """
 
 import argparse
-import csv
-import datetime
-import platform
-import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from statistics import median
 
-import sklearn
 import torch
 from sklearn.decomposition import IncrementalPCA
 from torch import Tensor
+from turns import made_with, ratios, take_turns, write_table
 
 from gsa_utils import make_phantom, pixel_features
 from gsa_utils.streaming import BLOCK_FLOATS, blocks, gram_times
 
-ROOT = Path(__file__).resolve().parents[1]
-TURNS, RANK, BATCH = 7, 64, 2000
+TURNS, RANK, BATCH, BARE = 7, 64, 2000, "bare matrix products"
 # image side -> numbers of images; the peers, whose data must fit, run at the first one only
 SIZES = {28: (10_000, 100_000, 1_000_000), 64: (10_000,)}
 
@@ -67,7 +61,7 @@ def in_memory(side: int, count: int) -> Tensor:
 
 def contenders(side: int, count: int, peers: bool) -> dict[str, Callable[[], object]]:
     found = {
-        "bare matrix products": lambda: bare(side, count),
+        BARE: lambda: bare(side, count),
         "one pass": lambda: one_pass(side, count),
         "pixel_features": lambda: pixel_features(stream(side, count), RANK),
     }
@@ -79,49 +73,47 @@ def contenders(side: int, count: int, peers: bool) -> dict[str, Callable[[], obj
     return found
 
 
-def measure(side: int, count: int, peers: bool) -> Iterator[tuple[str, list[float], list[float]]]:
-    """Name, seconds, and ratios to the bare products of the same turn."""
-    calls = contenders(side, count, peers)
-    pool(side)
-    seconds = {name: [] for name in calls}
-    for _ in range(TURNS):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            seconds[name].append(time.perf_counter() - start)
+def measure(side: int, count: int, peers: bool) -> Iterator[dict[str, object]]:
+    seconds = take_turns(contenders(side, count, peers), TURNS)
     for name, taken in seconds.items():
-        yield name, taken, [a / b for a, b in zip(taken, seconds["bare matrix products"], strict=True)]
+        middle, low, high = (f"{value:.2f}" for value in ratios(taken, seconds[BARE]))
+        row = {"image_side": side, "images": count, "what": name}
+        row |= {"ratio_to_bare": middle, "quartile_low": low, "quartile_high": high}
+        row |= {"images_per_s": round(count / median(taken))}
+        most, more = peak(side, count) if name == "pixel_features" else ("", "")
+        row |= {"peak_mib": most, "more_than_before_mib": more}
+        yield row | made_with(TURNS, "scikit-learn")
 
 
-def peak(side: int, count: int) -> float:
-    """MiB that a process of its own needed at most for the features of `count` images."""
+def memory(kind: str) -> float:
+    """MiB of this process on Linux: "VmRSS" now, "VmHWM" at most. (getrusage's maximum starts with the parent's.)"""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(kind))
+    return int(line.split()[1]) / 1024
+
+
+def print_peak(side: int, count: int) -> None:
+    """MiB at most while features are made, and how much more that is than before."""
+    pool(side)
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+    before = memory("VmRSS")
+    pixel_features(stream(side, count), RANK)
+    print(memory("VmHWM"), memory("VmHWM") - before)
+
+
+def peak(side: int, count: int) -> list[str]:
+    """What `print_peak` prints in a process of its own."""
     command = [sys.executable, __file__, "--peak", str(side), str(count)]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    return [f"{float(value):.0f}" for value in found]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peak", type=int, nargs=2, metavar=("SIDE", "IMAGES"), help="print the peak memory in MiB")
     if (options := parser.parse_args()).peak:
-        pixel_features(stream(*options.peak), RANK)
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-        return
-    versions = f"torch {torch.__version__}, scikit-learn {sklearn.__version__}, {platform.machine()}"
-    made = [TURNS, torch.get_num_threads(), datetime.date.today(), versions]
-    with (ROOT / "results" / "pixel_features.csv").open("w", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        head = ["image_side", "images", "what", "ratio_to_bare", "lowest", "highest", "images_per_s", "peak_mib"]
-        table.writerow([*head, "turns", "threads", "date", "versions"])
-        for side, counts in SIZES.items():
-            for count in counts:
-                for name, seconds, ratios in measure(side, count, peers=count == counts[0]):
-                    memory = f"{peak(side, count):.0f}" if name == "pixel_features" else ""
-                    figures = [f"{value:.2f}" for value in (median(ratios), min(ratios), max(ratios))]
-                    rate = round(count / median(seconds))
-                    table.writerow([side, count, name, *figures, rate, memory, *made])
-                    print(
-                        f"{side:3} px {count:9,} {name:21} {' '.join(figures)}  {rate:9,} images/s {memory}", flush=True
-                    )
+        return print_peak(*options.peak)
+    settings = [(side, count, count == counts[0]) for side, counts in SIZES.items() for count in counts]
+    write_table("pixel_features.csv", (row for setting in settings for row in measure(*setting)))
 
 
 if __name__ == "__main__":

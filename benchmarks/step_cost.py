@@ -1,0 +1,127 @@
+"""What does attention cost in a training step, and does the cost grow with the number of images?
+
+    .venv/bin/python benchmarks/step_cost.py            writes results/step_cost.csv
+    .venv/bin/python benchmarks/step_cost.py --guard    seconds: fails if the cost grows with the number of images
+
+ResNet-18, forward, backward and Adam, in float32: without attention (and once more without, which shows what the
+measurement resolves), with our map at the input and in the middle (rank 64, pixel features of N images), with timm's
+SE, ECA, CBAM and global context in every block, and with the naive pixel classifier, whose features are all N images.
+At 224 px the network is torchvision's own and a pixel of the map covers 4 x 4 of the image. Run it on a machine that
+has nothing else to do.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from pixel_features import stream
+from torch import Tensor, nn
+from torchvision.models import resnet18
+from turns import made_with, milliseconds, ratios, take_turns, write_table
+
+from gsa_utils import GlobalSpatialAttention, attend, build_backbone, pixel_features
+from gsa_utils.backbones import PLACES
+from gsa_utils.peers import PEERS, add_local_attention
+
+COUNTS, NAIVE, RANK = (100, 10_000, 1_000_000), (100, 10_000, 100_000), 64
+BASE = "no attention"
+
+
+@dataclass(frozen=True)
+class Size:
+    side: int
+    grid: int  # pixels of the map along a side
+    batch: int
+    turns: int
+
+
+SIZES = (Size(28, 28, 32, 31), Size(64, 64, 16, 15), Size(224, 56, 8, 15))
+
+
+def network(size: Size) -> nn.Module:
+    torch.manual_seed(0)
+    return resnet18(num_classes=2) if size.side == 224 else build_backbone("resnet", 1, 2, size.side)
+
+
+def naive_features(count: int, grid: int) -> Tensor:
+    """Every image a feature, (1, count, grid, grid)."""
+    return pixel_features(torch.cat(list(stream(grid, count))), rank=None)
+
+
+def models(size: Size, counts: tuple[int, ...], naive: tuple[int, ...]) -> Iterator[tuple[str, int | str, nn.Module]]:
+    """What it is called, the number of images behind its map, and the model."""
+    yield BASE, "", network(size)
+    yield f"{BASE}, again", "", network(size)
+    for count in counts:
+        features = pixel_features(stream(size.grid, count), RANK)
+        yield "ours, input", count, attend(network(size), GlobalSpatialAttention(features))
+        yield "ours, middle", count, attend(network(size), GlobalSpatialAttention(features), PLACES["resnet"]["middle"])
+    for peer in PEERS:
+        yield peer, "", add_local_attention(network(size), "resnet", peer)
+    for count in naive:
+        yield "naive, input", count, attend(network(size), GlobalSpatialAttention(naive_features(count, size.grid)))
+
+
+def stepper(model: nn.Module, size: Size) -> Callable[[], None]:
+    """One training step, on the same random images every time."""
+    torch.manual_seed(0)
+    channels = 3 if size.side == 224 else 1
+    images, labels = torch.rand(size.batch, channels, size.side, size.side), torch.randint(2, (size.batch,))
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-4)
+
+    def step() -> None:
+        optimiser.zero_grad()
+        F.cross_entropy(model(images), labels).backward()
+        optimiser.step()
+
+    return step
+
+
+def measure(size: Size) -> Iterator[dict[str, object]]:
+    steps = {(what, count): stepper(model, size) for what, count, model in models(size, COUNTS, NAIVE)}
+    seconds = take_turns(steps, size.turns)
+    for (what, count), taken in seconds.items():
+        middle, low, high = (f"{value:.3f}" for value in ratios(taken, seconds[BASE, ""]))
+        row = {"image_side": size.side, "map_side": size.grid, "batch": size.batch, "what": what, "images": count}
+        row |= {"ratio": middle, "quartile_low": low, "quartile_high": high, "ms": milliseconds(taken)}
+        yield row | made_with(size.turns, "torchvision", "timm")
+
+
+def guard() -> None:
+    """Exits with an error if a step on 10,000 images costs more than one on 100, or if the naive classifier's does not.
+
+    A small CNN in one thread: there the classifier is a large part of a step, and a busy machine disturbs little.
+    """
+    torch.set_num_threads(1)
+    size, few, many, ours, naive = Size(28, 28, 8, 41), 100, 10_000, "ours", "naive"
+    steps = {}
+    for count in (few, many):
+        for what, features in (
+            (ours, pixel_features(stream(size.grid, count), RANK)),
+            (naive, naive_features(count, size.grid)),
+        ):
+            model = attend(build_backbone("small", 1, 2, size.side), GlobalSpatialAttention(features))
+            steps[what, count] = stepper(model, size)
+    seconds = take_turns(steps, size.turns)
+    growth = {what: ratios(seconds[what, many], seconds[what, few])[0] for what in (ours, naive)}
+    print(f"a step on {many:,} images / on {few}:", ", ".join(f"{what} {value:.2f}" for what, value in growth.items()))
+    allowed = 1.15  # medians of 41 turns differ by less, also on a busy machine
+    if growth[naive] < 2:
+        sys.exit("the naive classifier's cost does not grow either: this measures nothing")
+    if growth[ours] > allowed:
+        sys.exit(f"the cost of a training step grows with the number of images: by more than {allowed}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--guard", action="store_true", help="a tiny version that fails if the cost is not flat")
+    if parser.parse_args().guard:
+        return guard()
+    write_table("step_cost.csv", (row for size in SIZES for row in measure(size)))
+
+
+if __name__ == "__main__":
+    main()
