@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import torch
 from step_cost import RANK, SIZES, Size, network
 from torch import nn
-from turns import made_with, milliseconds, ratios, take_turns, write_table
+from turns import keep_memory, made_with, milliseconds, ratios, take_turns, write_table
 
 from gsa_utils import GlobalSpatialAttention, attend
 from gsa_utils.backbones import PLACES
@@ -45,6 +45,7 @@ def measure(size: Size, batch: int, mode: str) -> Iterator[dict[str, object]]:
     sizes = {name: mebibytes(model) for name, model in contenders.items()}
     images = torch.rand(batch, 3 if size.side == 224 else 1, size.side, size.side)
     if mode == "compiled":
+        torch.compiler.reset()  # else the models of all sizes share a limit, above which nothing more is compiled
         contenders = {name: torch.compile(model) for name, model in contenders.items()}
     with torch.inference_mode():
         seconds = take_turns({name: lambda m=model: m(images) for name, model in contenders.items()}, TURNS)
@@ -56,7 +57,12 @@ def measure(size: Size, batch: int, mode: str) -> Iterator[dict[str, object]]:
 
 
 def main() -> None:
-    settings = [(size, batch, mode) for size in SIZES for batch in (1, size.batch) for mode in ("eager", "compiled")]
+    keep_memory()
+    settings = [
+        setting
+        for size in SIZES
+        for setting in ((size, 1, "eager"), (size, size.batch, "eager"), (size, size.batch, "compiled"))
+    ]
     write_table("inference.csv", (row for setting in settings for row in measure(*setting)))
 
 

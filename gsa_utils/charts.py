@@ -5,8 +5,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator
 
 from gsa_utils.pictures import line_colour, styled
+
+DASHES = ["--", ":", "-.", (0, (6, 1)), (0, (4, 1, 1, 1, 1, 1))]  # lines that are told apart without a colour
 
 
 @styled
@@ -81,4 +84,35 @@ def intervals(
     axes[0].set_yticks(range(len(arms)), arms)
     axes[0].set_ylim(len(arms) - 0.5, -0.5)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(kinds))
+    return figure
+
+
+@styled
+def costs(
+    panels: Mapping[str, Mapping[str, Mapping[float, tuple[float, float, float]]]], xlabel: str, ylabel: str
+) -> Figure:
+    """(median, low, high) over x, both logarithmic; what is known at x = 0 only knows no x: a grey line all the way."""
+    kinds = {name: list(points) == [0] for lines in panels.values() for name, points in lines.items()}
+    flat, growing = ([name for name, is_flat in kinds.items() if is_flat == wanted] for wanted in (True, False))
+    figure = Figure(figsize=(4.3 * len(panels) + 2.6, 4.1))
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for ax, (title, lines) in zip(axes, panels.items(), strict=True):
+        for name, points in lines.items():
+            if name in flat:
+                dashes = DASHES[flat.index(name) % len(DASHES)]
+                ax.axhline(points[0][0], color="0.35", linestyle=dashes, lw=1.5, label=name)
+                continue
+            x, (middle, low, high) = list(points), zip(*points.values(), strict=True)
+            colour, marker = line_colour(growing.index(name)), "osD^vP"[growing.index(name) % 6]
+            ax.plot(x, middle, color=colour, marker=marker, label=name, lw=2.4)
+            ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 3, 5)))
+        ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+        ax.minorticks_off()
+        ax.set_title(title)
+        ax.set_xlabel(xlabel)
+    axes[0].set_ylabel(ylabel)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
     return figure

@@ -101,3 +101,13 @@ def test_lesson_07_finds_on_a_face_what_the_f_statistic_cannot_see_and_nothing_u
     assert ours > 0.5
     accuracy, _ = numbers(text, "shuffled labels  test accuracy")
     assert 0.4 < accuracy < 0.6, "600 test images: a standard error of 0.02"
+
+
+def test_lesson_08_has_the_features_and_losses_of_one_process_in_three():
+    text = printed("08", images=7_000, processes=3)
+    read = [int(number.replace(",", "")) for number in re.findall(r"a process of 3 read (\S+) images", text)]
+    assert sorted(read) == [2333, 2333, 2334]
+    *there, here = (numbers(line, "losses of three epochs") for line in text.splitlines() if "three epochs" in line)
+    assert len(here) == 3
+    for losses in there:
+        assert losses == pytest.approx(here, abs=1.1e-4)

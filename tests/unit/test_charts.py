@@ -68,3 +68,17 @@ def test_an_arm_without_a_number_is_left_out_of_its_panel_only():
 def test_lines_have_the_colours_of_the_style_when_they_are_drawn():
     lines = charts.bands({"one": LINES}, [0, 10, 30], "x", "y").axes[0].lines
     assert [line.get_color() for line in lines[:2]] == ["#0072B2", "#D55E00"]
+
+
+def test_a_cost_that_knows_no_x_is_a_grey_line_and_others_have_their_spread_as_a_band():
+    lines = {"naive": {100: (1.0, 0.9, 1.1), 1000: (2.0, 1.9, 2.3)}}
+    lines |= {"peer": {0: (1.2, 1.1, 1.3)}, "other": {0: (1.1, 1.0, 1.2)}}
+    ax = charts.costs({"28 px": lines}, "images", "time").axes[0]
+    naive, peer, other = ax.lines
+    assert (list(naive.get_xdata()), list(naive.get_ydata())) == ([100, 1000], [1.0, 2.0])
+    assert (list(peer.get_ydata()), list(other.get_ydata())) == ([1.2, 1.2], [1.1, 1.1])
+    assert peer.get_linestyle() != other.get_linestyle()
+    (band,) = ax.collections
+    corners = {tuple(corner) for corner in band.get_paths()[0].vertices}
+    assert {(100, 0.9), (100, 1.1), (1000, 1.9), (1000, 2.3)} <= corners
+    assert ax.get_xscale() == "log"

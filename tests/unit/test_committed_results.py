@@ -95,3 +95,39 @@ def test_lesson_07_remove_and_retrain(name, keep, ranking, called):
     assert len(ours) == len(chance) == 5 * (3 if keep else 5)
     table = printed("07").partition("kept, against random" if keep else "removed, against random")[2]
     assert numbers(table, name, called)[0] == pytest.approx(100 * (mean(ours) - mean(chance)), abs=0.006)
+
+
+def costs(name: str) -> list[dict[str, str]]:
+    with (ROOT / "results" / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("side", ["28", "64", "224"])
+def test_lesson_08_step_costs(side):
+    table = [row for row in costs("step_cost.csv") if row["image_side"] == side]
+    text = printed("08").partition(f"{side} x {side} pixels; a second network")[2]
+    for what in ("ours, input", "ours, middle", "naive, input"):
+        expected = [float(row["ratio"]) for row in table if row["what"] == what]
+        assert numbers(text, f"    {what} ") == expected
+    for what, called in {"cbam": "CBAM", "se": "SE", "eca": "ECA", "global-context": "global context"}.items():
+        assert numbers(text, f"    {called} ") == [float(row["ratio"]) for row in table if row["what"] == what]
+
+
+def test_the_cost_of_a_step_with_our_map_does_not_grow_with_the_images():
+    for side in ("28", "64", "224"):
+        for place in ("input", "middle"):
+            found = {
+                row["images"]: float(row["ratio"])
+                for row in costs("step_cost.csv")
+                if (row["image_side"], row["what"]) == (side, f"ours, {place}")
+            }
+            assert abs(found["1000000"] / found["100"] - 1) < 0.03
+
+
+def test_pixel_features_of_a_million_images_take_the_memory_of_ten_thousand():
+    memory = {
+        row["images"]: float(row["peak_mib"])
+        for row in costs("pixel_features.csv")
+        if (row["image_side"], row["what"]) == ("28", "pixel_features")
+    }
+    assert memory["1000000"] == pytest.approx(memory["10000"], rel=0.1)

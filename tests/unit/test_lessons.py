@@ -32,6 +32,12 @@ def standardised(images, dim):
     return (x - x.mean(dim, keepdim=True)) / x.std(dim, correction=0, keepdim=True)
 
 
+def products(x):
+    """Of all pairs of pixels, from images in rows or not."""
+    x = x.flatten(1)
+    return x.T @ x
+
+
 def top(x, rank, power=0.5, largest=True):
     values, vectors = torch.linalg.eigh(x @ x.T)
     keep = slice(-rank, None) if largest else slice(0, rank)
@@ -209,6 +215,34 @@ WRONG = {
             (lambda m, share: shuffled_top(m, share / 2), "were asked for"),
             (lambda m, share: m.argsort(), "a mask was expected"),
             (lambda m, share: shuffled_top(m + upper(m), share), "same chance"),
+        ],
+    ),
+    "add_batch": (
+        lessons.check_add_batch,
+        [
+            (lambda g, b: g + products(standardised(b, 1)), "makes a new matrix"),
+            (lambda g, b: g.add_(products(b.flatten(1).double())), "not standardised"),
+            (lambda g, b: g.add_(products(b.flatten(1).double() - b.flatten(1).double().mean(1, True))), "divided out"),
+            (lambda g, b: g.add_(products(standardised(b, 0).nan_to_num())), "over its own pixels"),
+            (lambda g, b: g.add_(products((b.double() - b.double().mean()) / b.double().std(correction=0))), "its own"),
+            (lambda g, b: g.add_(products(standardised(b, 1)) / len(b)), "do not add up"),
+            (lambda g, b: g.copy_(products(standardised(b, 1))), "overwrite"),
+            (lambda g, b: g.add_(products(standardised(b, 1)) * 11 / 12), "correction=0"),
+            (lambda g, b: g.add_(standardised(b, 1) @ standardised(b, 1).T), "pixels with pixels"),
+            (lambda g, b: g.add_(products(b - b.mean(dim=1, keepdim=True))), ".float() first"),
+            (lambda g, b: g.view(5, 5), "shape"),
+        ],
+    ),
+    "network_seconds": (
+        lessons.check_network_seconds,
+        [
+            (lambda p, k, rate: (k - 1) / k * 4 * p**2 / rate, "handed out"),
+            (lambda p, k, rate: 2 * (k - 1) / k * p**2 / rate, "bytes, not numbers"),
+            (lambda p, k, rate: 2 * (k - 1) / k * 4 * p / rate, "P x P"),
+            (lambda p, k, rate: 2 * (k - 1) * 4 * p**2 / rate, "one piece of k"),
+            (lambda p, k, rate: 2 * 4 * p**2 / rate, "k - 1 are enough"),
+            (lambda p, k, rate: 2 * (k - 1) / k * 4 * p**2, "divide by the rate"),
+            (lambda p, k, rate: None, "return"),
         ],
     ),
 }
