@@ -91,7 +91,10 @@ def intervals(
 def costs(
     panels: Mapping[str, Mapping[str, Mapping[float, tuple[float, float, float]]]], xlabel: str, ylabel: str
 ) -> Figure:
-    """(median, low, high) over x, both logarithmic; what is known at x = 0 only knows no x: a grey line all the way."""
+    """(median, low, high) over x; what is known at x = 0 only knows no x and is a grey line all the way.
+
+    x is logarithmic, and so is y where it reaches 2.
+    """
     kinds = {name: list(points) == [0] for lines in panels.values() for name, points in lines.items()}
     flat, growing = ([name for name, is_flat in kinds.items() if is_flat == wanted] for wanted in (True, False))
     figure = Figure(figsize=(4.3 * len(panels) + 2.6, 4.1))
@@ -107,9 +110,10 @@ def costs(
             ax.plot(x, middle, color=colour, marker=marker, label=name, lw=2.4)
             ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
         ax.set_xscale("log")
-        ax.set_yscale("log")
-        ax.yaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 3, 5)))
-        ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+        if max(middle for lines in panels.values() for points in lines.values() for middle, *_ in points.values()) > 2:
+            ax.set_yscale("log")
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 3, 5)))
+            ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
         ax.minorticks_off()
         ax.set_title(title)
         ax.set_xlabel(xlabel)
