@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import torch
 from step_cost import RANK, SIZES, Size, network
 from torch import nn
-from turns import keep_memory, made_with, milliseconds, ratios, take_turns, write_table
+from turns import compared, keep_memory, made_with, take_turns, write_table
 
 from gsa_utils import GlobalSpatialAttention, attend
 from gsa_utils.backbones import PLACES
@@ -50,9 +50,8 @@ def measure(size: Size, batch: int, mode: str) -> Iterator[dict[str, object]]:
     with torch.inference_mode():
         seconds = take_turns({name: lambda m=model: m(images) for name, model in contenders.items()}, TURNS)
     for name, taken in seconds.items():
-        middle, low, high = (f"{value:.3f}" for value in ratios(taken, seconds[PLAIN]))
         row = {"image_side": size.side, "batch": batch, "mode": mode, "what": name}
-        row |= {"ratio": middle, "quartile_low": low, "quartile_high": high, "ms": milliseconds(taken)}
+        row |= compared(taken, seconds[PLAIN])
         yield row | {"mib_saved": f"{sizes[name]:.2f}"} | made_with(TURNS, "torchvision")
 
 

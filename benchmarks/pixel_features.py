@@ -5,8 +5,7 @@
 All contenders take turns; what counts are ratios within a turn. Images are made on the fly from a pool of 2,000, each
 time in another brightness (which standardising takes out: what they show makes no difference to the time).
 IncrementalPCA (scikit-learn) and torch.svd_lowrank get their data ready in memory, standardised; ours reads bytes and
-standardises them itself. Writes results/pixel_features.csv; run it on a machine that
-has nothing else to do.
+standardises them itself. Writes results/pixel_features.csv; run it on a machine that has nothing else to do.
 """
 
 import argparse

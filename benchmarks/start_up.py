@@ -7,12 +7,11 @@ importing what that stands on; the first step of ResNet-18 after the imports (28
 input, against the first step without. Run it on a machine that has nothing else to do.
 """
 
-import random
 import subprocess
 import sys
 from collections.abc import Iterator
 
-from turns import made_with, milliseconds, ratios, write_table
+from turns import compared, in_turns, made_with, write_table
 
 TURNS = 9
 TIMED = "import time; start = time.perf_counter()\n{}\nprint(time.perf_counter() - start)"
@@ -39,14 +38,12 @@ def timed(program: str) -> float:
 
 
 def measure() -> Iterator[dict[str, object]]:
-    seconds, order = {name: [] for name in PROGRAMS}, random.Random(0)
-    for _ in range(TURNS):
-        for name in order.sample(list(PROGRAMS), len(PROGRAMS)):
-            seconds[name].append(timed(PROGRAMS[name][0]))
+    seconds = {name: [] for name in PROGRAMS}
+    for name in in_turns(PROGRAMS, TURNS):
+        seconds[name].append(timed(PROGRAMS[name][0]))
     for name, (_, base) in PROGRAMS.items():
-        middle, low, high = (f"{value:.3f}" for value in ratios(seconds[name], seconds[base]))
-        row = {"what": name, "against": base, "ratio": middle, "quartile_low": low, "quartile_high": high}
-        yield row | {"ms": milliseconds(seconds[name])} | made_with(TURNS, "torchvision", "accelerate", "scikit-learn")
+        row = {"what": name, "against": base} | compared(seconds[name], seconds[base])
+        yield row | made_with(TURNS, "torchvision", "accelerate", "scikit-learn")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from pixel_features import stream
 from torch import Tensor, nn
 from torchvision.models import resnet18
-from turns import keep_memory, made_with, milliseconds, ratios, take_turns, write_table
+from turns import compared, keep_memory, made_with, ratios, take_turns, write_table
 
 from gsa_utils import GlobalSpatialAttention, attend, build_backbone, pixel_features
 from gsa_utils.attention import WeightMap
@@ -103,10 +103,8 @@ def measure(size: Size) -> Iterator[dict[str, object]]:
     steps = {(what, count): stepper(model, size, to_input=what == TO_INPUT) for what, count, model in every}
     seconds = take_turns(steps, TURNS)
     for (what, count), taken in seconds.items():
-        middle, low, high = (f"{value:.3f}" for value in ratios(taken, seconds[BASE, ""]))
         row = {"image_side": size.side, "map_side": size.grid, "batch": size.batch, "what": what, "images": count}
-        row |= {"ratio": middle, "quartile_low": low, "quartile_high": high, "ms": milliseconds(taken)}
-        yield row | made_with(TURNS, "torchvision", "timm")
+        yield row | compared(taken, seconds[BASE, ""]) | made_with(TURNS, "torchvision", "timm")
 
 
 def guard() -> None:

@@ -9,7 +9,7 @@ import platform
 import random
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -32,22 +32,34 @@ def keep_memory() -> None:
 
 
 def take_turns(calls: Mapping[str, Callable[[], object]], turns: int) -> dict[str, list[float]]:
-    """Seconds of each call in each of `turns` turns, in an order drawn anew each time: nobody has a fixed neighbour."""
+    """Seconds of each call in each of `turns` turns; nobody has a fixed neighbour."""
     for call in calls.values():  # what happens only once, such as a first allocation, is not measured
         call()
-    seconds, order = {name: [] for name in calls}, random.Random(0)
-    for _ in range(turns):
-        for name in order.sample(list(calls), len(calls)):
-            start = time.perf_counter()
-            calls[name]()
-            seconds[name].append(time.perf_counter() - start)
+    seconds = {name: [] for name in calls}
+    for name in in_turns(calls, turns):
+        start = time.perf_counter()
+        calls[name]()
+        seconds[name].append(time.perf_counter() - start)
     return seconds
+
+
+def in_turns(names: Iterable[Hashable], turns: int) -> Iterator[Hashable]:
+    """All names in each turn, in an order drawn anew."""
+    names, order = list(names), random.Random(0)
+    for _ in range(turns):
+        yield from order.sample(names, len(names))
 
 
 def ratios(seconds: Sequence[float], base: Sequence[float]) -> tuple[float, float, float]:
     """Median, lower and upper quartile of the ratios of two calls within a turn."""
     each = torch.tensor(seconds) / torch.tensor(base)
     return tuple(each.quantile(torch.tensor([0.5, 0.25, 0.75])).tolist())
+
+
+def compared(seconds: Sequence[float], base: Sequence[float]) -> dict[str, str]:
+    """The columns that say what was measured."""
+    middle, low, high = (f"{value:.3f}" for value in ratios(seconds, base))
+    return {"ratio": middle, "quartile_low": low, "quartile_high": high, "ms": f"{1000 * median(seconds):.2f}"}
 
 
 def made_with(turns: int, *packages: str) -> dict[str, object]:
@@ -74,7 +86,3 @@ def write_table(name: str, rows: Iterable[Mapping[str, object]]) -> None:
         table = csv.DictWriter(file, list(found[0]), lineterminator="\n")
         table.writeheader()
         table.writerows(found)
-
-
-def milliseconds(seconds: Sequence[float]) -> str:
-    return f"{1000 * median(seconds):.2f}"

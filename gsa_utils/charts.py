@@ -96,6 +96,7 @@ def costs(
     x is logarithmic, and so is y where it reaches 2.
     """
     kinds = {name: list(points) == [0] for lines in panels.values() for name, points in lines.items()}
+    highest = max(middle for lines in panels.values() for points in lines.values() for middle, *_ in points.values())
     flat, growing = ([name for name, is_flat in kinds.items() if is_flat == wanted] for wanted in (True, False))
     figure = Figure(figsize=(4.3 * len(panels) + 2.6, 4.1))
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
@@ -110,7 +111,7 @@ def costs(
             ax.plot(x, middle, color=colour, marker=marker, label=name, lw=2.4)
             ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
         ax.set_xscale("log")
-        if max(middle for lines in panels.values() for points in lines.values() for middle, *_ in points.values()) > 2:
+        if highest > 2:
             ax.set_yscale("log")
             ax.yaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 3, 5)))
             ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))

@@ -97,7 +97,7 @@ def blocks(batches: Iterable[Tensor], size: tuple[int, int]) -> Iterator[tuple[F
 def _standardise_(x: Float[Tensor, "columns pixels"]) -> int:
     """Give each row mean 0 and variance 1, in place; how many rows are not constant. Those that are become 0."""
     mean = x.mean(dim=1, keepdim=True)
-    # Not torch.std_mean: on a CPU that takes a third as long as the matrix product that follows, this a fiftieth.
+    # Not torch.std_mean: on a CPU that takes a third as long as the matrix product that follows, this a hundredth.
     deviation = torch.linalg.vector_norm(x.sub_(mean), dim=1, keepdim=True) / x.shape[1] ** 0.5
     if not torch.isfinite(deviation).all():
         raise bad_value("images", "NaN, infinite or huge values", "finite intensities")

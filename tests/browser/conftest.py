@@ -40,7 +40,7 @@ def chromium():
 
 @pytest.fixture(scope="session")
 def lesson(tmp_path_factory):
-    """Lesson 05 as a file, with the parameters of SMALL and a cell at the end that shows a marker."""
+    """Lesson 05 as a file, with the parameters of SMALL, slow knock-outs, and a marker at the end."""
     notebook = nbformat.read(LESSON, as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "code":

@@ -124,9 +124,10 @@ def test_the_cost_of_a_step_with_our_map_does_not_grow_with_the_images():
             assert abs(found["1000000"] / found["100"] - 1) < 0.03
 
 
-def test_pixel_features_of_a_million_images_take_the_memory_of_ten_thousand():
+@pytest.mark.parametrize("column", ["peak_mib", "more_than_before_mib"])
+def test_pixel_features_of_a_million_images_take_the_memory_of_ten_thousand(column):
     memory = {
-        row["images"]: float(row["peak_mib"])
+        row["images"]: float(row[column])
         for row in costs("pixel_features.csv")
         if (row["image_side"], row["what"]) == ("28", "pixel_features")
     }
