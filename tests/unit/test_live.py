@@ -13,6 +13,14 @@ from gsa_utils import GlobalSpatialAttention, LiveTraining, attend, build_backbo
 TRAIN, VALID = (make_phantom("phantom-chest", count, 16, seed=seed) for seed, count in enumerate((24, 20)))
 
 
+@pytest.fixture(autouse=True)
+def usual_interrupt():
+    """Python's own: a run that a script started in the background ignores interrupts from the start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def train(epochs=4, attention=True, **settings):
     torch.manual_seed(0)
     model = build_backbone("small", 1, 2, 16)
