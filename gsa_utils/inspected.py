@@ -1,6 +1,7 @@
 """Inspected: what the inspector shows of a run and an image set, as pure functions from a View to pictures and text."""
 
 import html
+import math
 import zlib
 from collections.abc import Mapping
 
@@ -24,7 +25,7 @@ class Inspected:
     """What does not change while one looks: maps at the images' size, predictions, pixel features, and two figures.
 
     Raises:
-        ValueError: a run without maps, or others whose maps have another size.
+        ValueError: a run without maps, among the others too.
     """
 
     def __init__(self, run: TrainingRun, image_set: ImageSet, others: Mapping[str, TrainingRun], wide: int):
@@ -32,11 +33,13 @@ class Inspected:
         if not run.maps:
             raise bad_value("run", "a run without weight maps", "the run of a model with attention")
         for name, other in self.others.items():
-            if not other.maps or other.maps[0].shape != run.maps[0].shape:
-                raise bad_value("others", f"{name!r} without maps of {tuple(run.maps[0].shape)}", "maps of one size")
+            if not other.maps:
+                raise bad_value("others", f"{name!r} without weight maps", "runs of models with attention")
         self.size = tuple(image_set.images.shape[-2:])
         self.maps = [_resized(weights, self.size) for weights in run.maps]
+        self.kept = {name: _resized(other.maps[other.best_epoch], self.size) for name, other in self.others.items()}
         self.limits = min(m.min().item() for m in self.maps), max(m.max().item() for m in self.maps)
+        self._correlations: dict[tuple[int, str], str] = {}
         self.mean_image = image_set.images.float().mean(dim=0)  # (C, H, W)
         self.probabilities = _probabilities(run, image_set)  # (N, classes)
         self.right = self.probabilities.argmax(dim=1) == image_set.labels.cpu()  # (N,)
@@ -45,8 +48,8 @@ class Inspected:
         self.losses = {name: [row[key] for row in run.history] for name, key in names.items()}
         self.loss_axis = pictures.loss_axis(*self.losses.values(), size=(wide, 190))
         self.intensity_axis = pictures.intensity_axis(image_set.class_names, size=(wide, 150))
-        # Of the maps and the images, so that a view of another run is not taken for one of this.
-        self.mark = f"{_checksum(*run.maps, image_set.images):08x}"
+        # Of all that a view shows, so that a view of another run, or beside another, is not taken for one of this.
+        self.mark = f"{_checksum(*run.maps, image_set.images, image_set.labels, *self.kept.items()):08x}"
 
     def passing(self, class_name: str | None, right: bool | None) -> list[int]:
         """Numbers of the images of this class whose prediction is right or wrong; None for any."""
@@ -75,7 +78,7 @@ class Inspected:
         if PLACES[view.place] == "rectangle":
             return f"rows {view.top} to {view.bottom}, columns {view.left} to {view.right}"
         kind = "of at least" if PLACES[view.place] == "above" else "below"
-        return f"weights {kind} {view.weight:.4f} after epoch {view.epoch + 1}"
+        return f"weights {kind} {view.weight:g} after epoch {view.epoch + 1}"
 
     def picture(self, view: View, side: int, rectangle: bool = False, frame: bool = False) -> pictures.RGB:
         """The map over the image, with the boundary (or the outline of the rectangle), and a frame around the pixel."""
@@ -113,7 +116,9 @@ class Inspected:
         weights = self.maps[view.epoch]
         weight = weights[view.row, view.column]
         rank = int((weights > weight).sum()) + 1
-        return f"weight {weight:.4f}, logit {torch.logit(weight):+.3f}, rank {rank} of {weights.numel()}"
+        # In float32 a weight is exactly 1 from a logit of about 17 on, and 0 below -104.
+        logit = f"{torch.logit(weight):+.3f}" if 0 < weight < 1 else ("above 16" if weight else "below -100")
+        return f"weight {weight:.4f}, logit {logit}, rank {rank} of {weights.numel()}"
 
     def strip(self, view: View) -> pictures.RGB | None:
         """The classifier's features of the framed pixel, one cell each; brown is negative, purple positive."""
@@ -126,8 +131,7 @@ class Inspected:
 
     def comparison(self, view: View, name: str) -> tuple[pictures.RGB, str]:
         """This map, the other run's kept map, and their difference; then in words."""
-        other = self.others[name]
-        mine, theirs = self.maps[view.epoch], _resized(other.maps[other.best_epoch], self.size)
+        mine, theirs = self.maps[view.epoch], self.kept[name]
         limits = [(weights.min().item(), weights.max().item()) for weights in (mine, theirs)]
         most = (mine - theirs).abs().max().item()
         side = self.wide // 3 - 8
@@ -142,22 +146,31 @@ class Inspected:
         words = (
             f"left: this map, {first}; middle: {html.escape(name)}, {second} (each on its own colours); "
             f"right: this minus that, brown -{most:.3f} to purple {most:.3f}.<br>"
-            f"rank correlation <b>{stability([mine, theirs]):.3f}</b>"
+            f"rank correlation <b>{self._alike(view.epoch, name)}</b>"
         )
         return pictures.side_by_side(*shown), words
+
+    def _alike(self, epoch: int, name: str) -> str:
+        """The rank correlation in words; kept, since ranking a large map takes longer than a frame may."""
+        if (epoch, name) not in self._correlations:
+            value = stability([self.maps[epoch], self.kept[name]])
+            words = "not defined: a constant map has no order" if math.isnan(value) else f"{value:.3f}"
+            self._correlations[epoch, name] = words
+        return self._correlations[epoch, name]
 
     def summary(self, view: View) -> str:
         """The view in one line of plain text."""
         return (
             f"epoch {view.epoch + 1} of {len(self.maps)}: {self.share(view):.1%} of the pixels have a weight of at "
-            f"least {view.weight:.4f}; {self.right.float().mean():.1%} of {len(self.right)} predictions are right"
+            f"least {view.weight:g}; {self.right.float().mean():.1%} of {len(self.right)} predictions are right"
         )
 
     def figure(self, view: View) -> Figure:
         """The view for a report."""
         values, labels = self.intensities(view), self.image_set.labels
         return plots.inspected(
-            self.picture(view, side=400, frame=True),
+            self.picture(view, 400, PLACES[view.place] == "rectangle", frame=True),
+            self.limits,
             self.losses,
             view.epoch + 1,
             {name: values[labels == number] for number, name in enumerate(self.image_set.class_names)},
@@ -213,8 +226,9 @@ def _features(run: TrainingRun) -> Float[Tensor, "features h w"] | None:
     return None
 
 
-def _checksum(*tensors: Tensor) -> int:
+def _checksum(*parts: Tensor | tuple[str, Tensor]) -> int:
     value = 0
-    for tensor in tensors:
-        value = zlib.crc32(tensor.detach().cpu().contiguous().numpy(), value)
+    for part in parts:
+        name, tensor = part if isinstance(part, tuple) else ("", part)
+        value = zlib.crc32(tensor.detach().cpu().contiguous().numpy(), zlib.crc32(name.encode(), value))
     return value

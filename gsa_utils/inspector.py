@@ -20,7 +20,7 @@ from gsa_utils.errors import bad_value
 from gsa_utils.images import ImageSet
 from gsa_utils.inspected import Inspected, knock_out_table
 from gsa_utils.knockout import KnockOut, knock_out
-from gsa_utils.panel import CONTROLS, PICTURE, TABS, WIDE, Panel
+from gsa_utils.panel import CONTROLS, PICTURE, TABS, WIDE, Panel, bundle
 from gsa_utils.pictures import png, zoom_of
 from gsa_utils.training import TrainingRun
 from gsa_utils.view import BACKGROUNDS, PLACES, UNIT, View
@@ -50,14 +50,16 @@ class MapInspector(Panel):
         run: what `fit` returned, of a model with a weight map. Predictions are those of the weights that were kept
             (best epoch); the map is that of the epoch chosen.
         image_set: images to look at and to evaluate on, with labels: the validation split, say.
-        others: runs to compare maps with, by name; of maps of the same size.
+        others: runs to compare maps with, by name.
 
     Attributes:
         knocked_out: the last finished knock-out, or None.
 
     Raises:
-        ValueError: a run without maps, or others whose maps have another size.
+        ValueError: a run without maps, among the others too.
     """
+
+    _ipython_display_ = None  # under ipywidgets 7 it would come before _repr_mimebundle_
 
     def __init__(self, run: TrainingRun, image_set: ImageSet, others: Mapping[str, TrainingRun] | None = None):
         shown = self.shown = Inspected(run, image_set, others or {}, WIDE)
@@ -68,7 +70,8 @@ class MapInspector(Panel):
         self._cancelled = threading.Event()
         self.epoch.value = run.best_epoch + 1
         # To begin with, a fifth of the pixels is inside.
-        self.threshold.value = round(shown.maps[run.best_epoch].quantile(0.8).item() * UNIT) / UNIT
+        step = self.threshold.step
+        self.threshold.value = round(shown.maps[run.best_epoch].quantile(0.8).item() / step) * step
         self.row.value, self.column.value = divmod(int(shown.maps[run.best_epoch].argmax()), shown.size[1])
         self._quiet = False  # while several controls are set at once
         self._cursor: int | None = None  # the epoch that the loss curve shows
@@ -184,7 +187,7 @@ class MapInspector(Panel):
     def _refresh(self) -> None:
         """Only what can be seen: the picture, and the tab in front."""
         view, tab = self.view, TABS[self.tabs.selected_index or 0]
-        rectangle = tab == "knock-out" and self.place.value == "rectangle"
+        rectangle = tab in ("knock-out", "export") and self.place.value == "rectangle"
         picture = self.shown.picture(view, PICTURE, rectangle, frame=tab == "pixel")
         # Where a pixel is one of the screen, there is little to compress, and it would take longer than the painting.
         self.picture.value = png(picture, compress_level=int(zoom_of(self.shown.size, PICTURE) > 1))
@@ -229,6 +232,7 @@ class MapInspector(Panel):
     @_reported
     def _cancel(self, _: object) -> None:
         self._cancelled.set()
+        self.result.value = "cancelled: ends after the running evaluation"
 
     @_reported
     def _work(self, view: View) -> None:
@@ -288,7 +292,7 @@ class MapInspector(Panel):
         """The panel where widgets live, and for paper and GitHub a contact sheet and a line of text."""
         still = {"image/png": _base64(self.shown.sheet(), "png"), "text/plain": self.summary()}
         alt = "Contact sheet of the inspector: the map over the mean image, epochs across, thresholds down."
-        return super()._repr_mimebundle_(**kwargs) | still, {"image/png": {"alt": alt}}
+        return bundle(self) | still, {"image/png": {"alt": alt}}
 
 
 def _base64(figure: Figure, kind: str) -> str:

@@ -5,6 +5,7 @@ import math
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from io import BytesIO
 from types import FrameType
@@ -20,8 +21,9 @@ class LiveTraining:
 
     The picture needs a notebook with ipywidgets; in a terminal there are the lines alone, and in a notebook that
     papermill or nbval runs they stay, with the last picture as a PNG. Interrupting (the stop button of the notebook,
-    Ctrl-C in a terminal) ends the training after the running epoch and keeps the best one; a second interrupt is the
-    usual KeyboardInterrupt. Not a button of its own: while a cell runs, a kernel does not hear one.
+    Ctrl-C in a terminal) ends the training after the running epoch and keeps the best one; a second interrupt, or one
+    in the first epoch, when there is nothing to keep, is the usual KeyboardInterrupt. Not a button of its own: while a
+    cell runs, a kernel does not hear one.
 
     Args:
         lines: at most about so many lines a run.
@@ -58,7 +60,9 @@ class LiveTraining:
         return stop
 
     def _listen(self) -> None:
-        if threading.current_thread() is threading.main_thread() and self._before is None:
+        # After a run that failed it may still be there, and a kernel brings its own handler for every cell.
+        listening = signal.getsignal(signal.SIGINT) == self._interrupted
+        if threading.current_thread() is threading.main_thread() and not listening:
             self._before = signal.signal(signal.SIGINT, self._interrupted)
 
     def _stop_listening(self) -> None:
@@ -67,9 +71,9 @@ class LiveTraining:
             self._before = None
 
     def _interrupted(self, number: int, frame: FrameType | None) -> None:
-        """The first time in a training: a wish to stop. Else, as where an error ended the training, as before."""
+        """The first time in this training: a wish to stop. Else, as where an error had ended it, as before."""
         training = frame
-        while training is not None and training.f_code is not fit.__code__:
+        while training is not None and not _trains(training, self._run):
             training = training.f_back
         first, self.stopped = training is not None and not self.stopped, True
         if not first:
@@ -84,22 +88,33 @@ class LiveTraining:
         return f"epoch {len(run.history)} of {epochs}: {losses}, AUROC {row['valid_auroc']:.3f}{weights}"
 
 
+def _trains(frame: FrameType, run: TrainingRun | None) -> bool:
+    """Whether this is the call of `fit` that makes the run."""
+    return frame.f_code is fit.__code__ and any(value is run for value in frame.f_locals.values())
+
+
 class _Screen:
-    """One image that is replaced in place."""
+    """One image that is replaced in place, at most twice a second: a Figure takes as long as some epochs."""
 
     def __init__(self):
         import ipywidgets as widgets
         from IPython.display import display
 
+        from gsa_utils.panel import bundle
+
         self.image = widgets.Image(layout={"max_width": "100%"})
         self.hint = widgets.HTML("<i>Interrupt the kernel to stop after this epoch and keep the best one.</i>")
         self.box = widgets.VBox([self.image, self.hint])
         self.box.add_class("gsa-live")
-        self.shown = display(self.box, display_id=True)
+        self.data, self.drawn = bundle(self.box), -math.inf
+        self.shown = display(self.data, raw=True, display_id=True)
 
     def draw(self, run: TrainingRun, epochs: int, line: str, last: bool) -> None:
         from gsa_utils.plots import training_progress
 
+        if not last and time.monotonic() < self.drawn + 0.5:
+            return
+        self.drawn = time.monotonic()
         losses = {name: [row[f"{key}_loss"] for row in run.history] for name, key in NAMES.items()}
         file = BytesIO()
         training_progress(losses, epochs, run.maps[-1] if run.maps else None, line).savefig(file, format="png")
@@ -109,7 +124,7 @@ class _Screen:
             # For where no widget is drawn: on GitHub, on paper.
             still = {"image/png": base64.b64encode(file.getvalue()).decode(), "text/plain": line}
             alt = {"image/png": {"alt": "Loss curves of training and validation, and the map of the last epoch."}}
-            self.shown.update(self.box._repr_mimebundle_() | still, raw=True, metadata=alt)
+            self.shown.update(self.data | still, raw=True, metadata=alt)
 
 
 def _in_a_notebook() -> bool:

@@ -1,5 +1,6 @@
 """Panel: the inspector's widgets, labelled and laid out for a 13-inch screen; inspector.py makes them do something."""
 
+import math
 import sys
 
 try:
@@ -48,6 +49,8 @@ except ImportError:  # the sliders choose a pixel all the same
 class Panel(widgets.VBox):
     """All widgets of the inspector.
 
+    Written for ipywidgets 8; what it needs of 7, which Colab has, is said where it is done.
+
     Args:
         class_names: of the image set.
         count: how many images it has.
@@ -69,7 +72,7 @@ class Panel(widgets.VBox):
         self._make_picking(class_names, count)
         self._make_map_controls(limits, epochs)
         self._make_tab_controls(size, others)
-        self._make_displays()
+        self._make_displays(pixels=max(size) <= PICTURE)
         super().__init__(self._lay_out(limits))
         self.add_class("gsa-inspector")
         for name in CONTROLS + PICTURES + TEXTS:
@@ -86,16 +89,13 @@ class Panel(widgets.VBox):
         tip = "What lies under the map: the image or the mean of all images"
         self.background = _control(widgets.Dropdown, "under", tip, options=list(BACKGROUNDS))
         self.opacity = _slider("opacity", "Opacity of the map, per cent", 0, 100, 50)
-        low, high = (round(limit * UNIT) / UNIT for limit in limits)
-        self.threshold = _control(
-            widgets.FloatSlider,
-            "threshold",
-            "Decision boundary: pixels of at least this weight are inside the line",
-            min=low,
-            max=max(high, low + 1 / UNIT),
-            step=1 / UNIT,
-            readout_format=".4f",
-        )
+        # About a hundred steps or more from end to end, and each of them a number that can be read.
+        digits = min(max(2 - math.floor(math.log10(max(limits[1] - limits[0], 1 / UNIT))), 2), round(math.log10(UNIT)))
+        step = 10**-digits
+        low, high = math.floor(limits[0] / step), math.ceil(limits[1] / step)
+        tip = "Decision boundary: pixels of at least this weight are inside the line"
+        ends = {"min": low * step, "max": max(high, low + 1) * step, "step": step, "readout_format": f".{digits}f"}
+        self.threshold = _control(widgets.FloatSlider, "threshold", tip, **ends)
         self.epoch = _slider("epoch", "The map after this epoch; predictions are the kept epoch's", 1, epochs, epochs)
 
     def _make_tab_controls(self, size: tuple[int, int], others: list[str]) -> None:
@@ -116,10 +116,12 @@ class Panel(widgets.VBox):
         self.png = widgets.Button(description="PNG", tooltip="Make a link to this view as a PNG picture")
         self.svg = widgets.Button(description="SVG", tooltip="Make a link to this view as an SVG drawing")
 
-    def _make_displays(self) -> None:
+    def _make_displays(self, pixels: bool) -> None:
+        # Not stretched to the width of the column: a pixel of the image would get an uneven number of the screen's.
+        layout = {"max_width": "100%", "align_self": "flex-start"}
         for name in PICTURES:
-            setattr(self, name, widgets.Image(layout={"max_width": "100%"}))
-        for name in ("picture", "strip", "comparison"):
+            setattr(self, name, widgets.Image(layout=layout))
+        for name in ("picture", "strip", "comparison") if pixels else ("strip",):  # larger ones are made smaller
             getattr(self, name).add_class("gsa-pixels")
         for name in TEXTS:
             setattr(self, name, widgets.HTML())
@@ -130,8 +132,8 @@ class Panel(widgets.VBox):
 
     def _lay_out(self, limits: tuple[float, float]) -> list[widgets.Widget]:
         colours = ", ".join(f"rgb({r},{g},{b})" for r, g, b in WEIGHTS[::51])
-        bar = f"display:inline-block;width:220px;height:12px;background:linear-gradient(to right, {colours})"
-        legend = widgets.HTML(f"weight {limits[0]:.3f} <span style='{bar}'></span> {limits[1]:.3f}")
+        bar = f"display:inline-block;width:190px;height:12px;background:linear-gradient(to right, {colours})"
+        legend = widgets.HTML(f"weight {limits[0]:.4g} <span style='{bar}'></span> {limits[1]:.4g}")
         style = widgets.HTML(f'<style onload="{OWN_KEYS}">{CSS}</style>', layout={"display": "none"})
         contents = [
             [self.epoch, self.curve],
@@ -140,12 +142,20 @@ class Panel(widgets.VBox):
             [self.other, self.comparison, self.difference],
             [self.text, _row(self.png, self.svg), self.link],
         ]
-        self.tabs = widgets.Tab([widgets.VBox(parts) for parts in contents], titles=TABS)
+        self.tabs = widgets.Tab([widgets.VBox(parts) for parts in contents])
+        for place, title in enumerate(TABS):
+            self.tabs.set_title(place, title)
         left = widgets.VBox([self.picture, legend, self.caption], layout={"width": f"{PICTURE + 8}px"})
         filters = _row(self.class_filter, self.right_filter)
         over = [filters, self.position, self.background, self.opacity, self.threshold]
         right = widgets.VBox([*over, self.tabs, self.status], layout={"width": f"{WIDE + 45}px"})
         return [style, widgets.HBox([left, right], layout={"flex_flow": "row wrap"})]
+
+
+def bundle(widget: widgets.DOMWidget) -> dict[str, object]:
+    """What a front end draws a widget from; under ipywidgets 7, which Colab has, a widget can't say so itself."""
+    view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+    return {"application/vnd.jupyter.widget-view+json": view, "text/plain": type(widget).__name__}
 
 
 def _row(*parts: widgets.Widget) -> widgets.HBox:
@@ -154,7 +164,8 @@ def _row(*parts: widgets.Widget) -> widgets.HBox:
 
 def _control(kind: type, label: str, tip: str, **settings: object) -> widgets.DOMWidget:
     layout = {"width": f"{WIDE // 2}px" if kind is widgets.Dropdown else f"{WIDE}px"}
-    return kind(description=label, tooltip=tip, layout=layout, style={"description_width": "72px"}, **settings)
+    settings["tooltip" if "tooltip" in kind.class_trait_names() else "description_tooltip"] = tip  # ipywidgets 8 or 7
+    return kind(description=label, layout=layout, style={"description_width": "72px"}, **settings)
 
 
 def _slider(label: str, tip: str, low: int, high: int, value: int | None = None) -> widgets.IntSlider:

@@ -10,7 +10,8 @@ import matplotlib
 import numpy as np
 from jaxtyping import Bool, Float, Int, Num
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
@@ -192,17 +193,22 @@ def contact_sheet(
 @styled
 def inspected(
     picture: RGB,
+    limits: tuple[float, float],
     losses: Mapping[str, Sequence[float]],
     epoch: int,
     intensities: Mapping[str, Num[Tensor, "images"]],
     pixel: str,
     caption: str,
 ) -> Figure:
-    """One view of the inspector for a report: the picture, the loss curves, and the intensities at the framed pixel."""
-    figure = Figure(figsize=(10.5, 5.2))
-    left, right = figure.subfigures(1, 2, width_ratios=[1, 1.05])
+    """One view of the inspector for a report: the picture, the loss curves, and the intensities at the framed pixel.
+
+    `limits` are the weights of the first and the last colour of the map in the picture.
+    """
+    figure = Figure(figsize=(11.5, 5.2))
+    left, right = figure.subfigures(1, 2, width_ratios=[1.15, 1.05])
     ax = left.subplots()
     ax.imshow(picture)
+    _colour_bar(left, ScalarMappable(Normalize(*limits), "viridis"), [ax])
     _bare(ax)
     upper, lower = right.subplots(2, 1)
     for name, values in losses.items():

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, fields
 
 from gsa_utils.errors import bad_value
 
-UNIT = 10_000  # the threshold is a whole number of these parts, so that a view is restored exactly
+UNIT = 1_000_000  # the threshold is a whole number of these parts, so that a view is restored exactly
 PLACES = ("above", "below", "rectangle")
 BACKGROUNDS = ("image", "mean image")
 
@@ -50,7 +50,7 @@ class View:
         """The view of a text.
 
         Raises:
-            ValueError: another text, or the view of another run or image set.
+            ValueError: another text, or the view of another run, image set or comparison.
         """
         mark, *numbers = text.strip().split(".")
         if len(numbers) != len(fields(cls)) or not all(map(_is_whole, numbers)):
@@ -58,7 +58,8 @@ class View:
                 "view", repr(text), f"{len(fields(cls)) + 1} parts divided by dots, as the panel writes them"
             )
         if mark != run_mark:
-            raise bad_value("view", f"the view {mark} of another run or image set", f"one of this run, {run_mark}")
+            came = f"the view {mark} of another run, image set or comparison"
+            raise bad_value("view", came, f"one of this, {run_mark}")
         return cls(*map(int, numbers))
 
 

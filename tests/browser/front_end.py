@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 SHOTS = Path(os.environ.get("GSA_SCREENSHOTS", Path(__file__).parents[2] / "build" / "screenshots"))
+LOOPBACK = "127.0.0.1"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 CHROMIUM_FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
@@ -44,19 +45,19 @@ QUIET_LAB = [
 def serve(app: str, notebook: Path, folder: Path) -> Iterator[str]:
     """Address of the notebook in "lab", "notebook" or "voila"; its settings go to `folder`, kernels end with it."""
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
+        free.bind((LOOPBACK, 0))
         port = free.getsockname()[1]
     module, name, path = APPS[app]
     token = secrets.token_hex(16)
     command = [sys.executable, "-m", module, "--no-browser", f"--port={port}"]
     if app == "voila":
-        command += [str(notebook), "--Voila.ip=127.0.0.1"]
+        command += [str(notebook), f"--Voila.ip={LOOPBACK}"]
         # Made for other front ends: in Voila they end in errors.
         for extension in ("@jupyter-notebook/lab-extension", "jupyterlab-jupytext"):
             command.append(f"--VoilaConfiguration.extension_denylist={extension}")
     else:
         # Root, as in a container of CI, is nothing the tests need, but nothing that they refuse either.
-        command += ["--ip=127.0.0.1", "--allow-root", f"--IdentityProvider.token={token}"]
+        command += [f"--ip={LOOPBACK}", "--allow-root", f"--IdentityProvider.token={token}"]
         command += [f"--ServerApp.root_dir={notebook.parent}"]
         command += [f"--{name}.expose_app_in_browser=True", *(QUIET_LAB if app == "lab" else ())]
     own = {f"JUPYTER_{kind}_DIR": str(folder / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")}
@@ -71,7 +72,7 @@ def serve(app: str, notebook: Path, folder: Path) -> Iterator[str]:
     # A process group of its own, so that the kernels end with the server.
     server = subprocess.Popen(command, env=os.environ | own, stdout=log, stderr=log, start_new_session=True)
     try:
-        base = f"http://127.0.0.1:{port}"
+        base = f"http://{LOOPBACK}:{port}"
         _wait_for(base + ("/" if app == "voila" else "/api"), server, log.name, answer=app != "voila")
         yield base + (path if app == "voila" else f"{path}{notebook.name}?token={token}")
     finally:
@@ -102,11 +103,11 @@ def _wait_for(address: str, server: subprocess.Popen, log: str, answer: bool) ->
 
 @dataclass
 class Watched:
-    """A page, the errors of its console, and the hosts that it asked for anything."""
+    """A page, the errors of its console, and whom it asked for anything: loopback, or a host and what of it."""
 
     page: object
     errors: list[str] = field(default_factory=list)
-    hosts: set[str] = field(default_factory=set)
+    asked: set[str] = field(default_factory=set)
 
     def __post_init__(self):
         self.page.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
@@ -115,9 +116,9 @@ class Watched:
         self.page.on("websocket", self._asked)
 
     def _asked(self, request: object) -> None:
-        host = urlsplit(request.url).hostname
-        if host is not None:  # data: and blob: addresses have none
-            self.hosts.add(host)
+        address = urlsplit(request.url)
+        if address.hostname is not None:  # data: and blob: addresses have none
+            self.asked.add(LOOPBACK if address.hostname == LOOPBACK else f"{address.hostname}{address.path}")
 
     def wait_for_kernel(self) -> None:
         """Until it is idle: before, Lab says so too, but would run the first cell only, without a word."""
@@ -255,7 +256,7 @@ def open_page(address: str, width: int = 1280, height: int = 2400) -> Iterator[W
         watched = Watched(browser.new_page(viewport={"width": width, "height": height}))
         # Nothing but loopback is let through: what else a page asks for is noted, and answered with nothing.
         watched.page.route(
-            lambda url: urlsplit(url).hostname not in ("127.0.0.1", None), lambda route: route.fulfill(body="")
+            lambda url: urlsplit(url).hostname not in (LOOPBACK, None), lambda route: route.fulfill(body="")
         )
         watched.page.goto(address, wait_until="domcontentloaded")
         yield watched

@@ -5,7 +5,7 @@ Slow (15 s a front end): a server, a kernel and a browser are started.
 
 import nbformat
 import pytest
-from front_end import END, open_page, serve
+from front_end import END, LOOPBACK, open_page, serve
 
 TRAIN = """
 import torch
@@ -38,4 +38,4 @@ def test_the_picture_follows_the_training_and_an_interrupt_stops_and_keeps(app, 
         assert "stopped, the best epoch is kept" in output
         assert output.splitlines()[-1] == f"{epochs} epochs, {epochs} maps"
         assert picture.is_visible()
-        assert page.hosts == {"127.0.0.1"}
+        assert page.asked == {LOOPBACK}

@@ -7,6 +7,7 @@ import os
 import re
 from pathlib import Path
 
+import nbformat
 import pytest
 import run
 
@@ -14,10 +15,10 @@ NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 PHANTOMS = ["phantom-retina", "phantom-face"]
 
 
-def printed(number: str, **parameters) -> str:
-    """Everything that a lesson prints under these parameters; every cell of it must have run."""
-    (path,) = run.lessons(NOTEBOOKS, [number])
-    notebook = run.execute(path, values=parameters, timeout=300)
+def printed(number: str, path: Path | None = None, **parameters) -> str:
+    """Everything that a lesson, or a copy of it, prints under these parameters; every cell of it must have run."""
+    (lesson,) = run.lessons(NOTEBOOKS, [number])
+    notebook = run.execute(path or lesson, values=parameters, timeout=300)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert cells
     assert all(cell.execution_count for cell in cells)
@@ -86,8 +87,14 @@ def test_lesson_04_runs_on_another_set_with_another_backbone(real_set):
     assert "an image alone, in a batch, in a shuffled batch: the same prediction" in text
 
 
-def test_lesson_05_finds_that_a_phantom_needs_its_important_pixels():
-    text = printed("05", dataset="phantom-chest", epochs=12, seeds=1)
+def test_lesson_05_finds_that_a_phantom_needs_its_important_pixels_wherever_the_controls_were_left(tmp_path):
+    (lesson,) = run.lessons(NOTEBOOKS, ["05"])
+    notebook = nbformat.read(lesson, as_version=4)
+    place = next(place for place, cell in enumerate(notebook.cells) if "MapInspector(run" in cell.source)
+    played = "panel.epoch.value, panel.threshold.value, panel.place.value = 1, 0.0, 'rectangle'\npanel.start.click()"
+    notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(played))
+    nbformat.write(notebook, tmp_path / lesson.name)
+    text = printed("05", tmp_path / lesson.name, dataset="phantom-chest", epochs=12, seeds=1)
     assert "the panel's numbers are those of the experiment by hand" in text
     whole, without, _, lowest, _ = numbers(text, "  seed 0 ")
     assert without < lowest < whole

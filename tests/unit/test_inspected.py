@@ -140,8 +140,8 @@ def test_a_rectangle_holds_both_its_ends(shown, top, bottom, left, right):
 @pytest.mark.parametrize(
     ("place", "words"),
     [
-        ("above", "weights of at least 0.5000 after epoch 2"),
-        ("below", "weights below 0.5000 after epoch 2"),
+        ("above", "weights of at least 0.5 after epoch 2"),
+        ("below", "weights below 0.5 after epoch 2"),
         ("rectangle", "rows 2 to 5, columns 7 to 7"),
     ],
 )
@@ -185,6 +185,13 @@ def test_weight_logit_and_rank_of_a_pixel_are_those_of_the_map(shown, run):
         better = int((weights > weight).sum()) + 1
         assert text == f"weight {weight:.4f}, logit {logit:+.3f}, rank {better} of 256"
     assert "rank 1 of" in shown.pixel(view(row=order[0] // 16, column=order[0] % 16))
+
+
+@pytest.mark.parametrize(("weight", "words"), [(1.0, "logit above 16"), (0.0, "logit below -100")])
+def test_the_logit_of_a_saturated_weight_is_bounded_in_words(run, weight, words):
+    saturated = run.maps[1].clone()
+    saturated[4, 9] = weight
+    assert words in Inspected(replace(run, maps=[saturated] * 3), VALID, {}, WIDE).pixel(view())
 
 
 def test_intensities_are_those_of_one_pixel_in_all_images(shown, run):
@@ -237,6 +244,16 @@ def test_a_kept_map_agrees_with_itself(shown, run):
     assert "<b>1.000</b>" in shown.comparison(view(epoch=run.best_epoch), "itself")[1]
 
 
+def test_a_run_whose_map_has_a_coarser_grid_is_compared_at_the_size_of_the_images(run, coarse):
+    expected = stability([run.maps[1], Inspected(coarse, VALID, {}, WIDE).maps[coarse.best_epoch]])
+    assert f"<b>{expected:.3f}</b>" in Inspected(run, VALID, {"coarse": coarse}, WIDE).comparison(view(), "coarse")[1]
+
+
+def test_a_constant_map_has_no_order_to_agree_with_and_the_comparison_says_so(run):
+    constant = TrainingRun(run.model, run.history, [torch.full((16, 16), 0.5)], best_epoch=0)
+    assert "not defined" in Inspected(run, VALID, {"constant": constant}, WIDE).comparison(view(), "constant")[1]
+
+
 def test_the_name_of_another_run_is_escaped(run):
     assert "a &lt;b&gt;," in Inspected(run, VALID, {"a <b>": run}, WIDE).comparison(view(), "a <b>")[1]
 
@@ -249,20 +266,23 @@ def test_a_run_without_maps_is_refused():
         Inspected(TrainingRun(torch.nn.Identity()), VALID, {}, WIDE)
 
 
-@pytest.mark.parametrize("maps", [[], [torch.full((8, 8), 0.5)]])
-def test_another_run_without_maps_of_the_same_size_is_refused_by_name(run, maps):
-    other = TrainingRun(run.model, run.history, maps, best_epoch=0)
-    with pytest.raises(ValueError, match=r"^others: got 'the other' without maps of \(16, 16\), expected"):
+def test_another_run_without_maps_is_refused_by_name(run):
+    other = TrainingRun(run.model, run.history, [], best_epoch=0)
+    with pytest.raises(ValueError, match=r"^others: got 'the other' without weight maps, expected"):
         Inspected(run, VALID, {"good": run, "the other": other}, WIDE)
 
 
 def test_the_mark_is_that_of_one_run_and_one_image_set(shown, run, free):
     copied = TrainingRun(run.model, run.history, [one.clone() for one in run.maps], best_epoch=run.best_epoch)
-    assert Inspected(copied, VALID.subset(range(len(VALID))), {}, WIDE).mark == shown.mark
+    copy = Inspected(copied, VALID.subset(range(len(VALID))), {"free map": free, "itself": copied}, WIDE)
+    assert copy.mark == shown.mark
     others = [Inspected(free, VALID, {}, WIDE), Inspected(run, TRAIN, {}, WIDE)]
     others.append(Inspected(run, VALID.subset(range(1, len(VALID))), {}, WIDE))
+    turned = replace(VALID, labels=1 - VALID.labels)
+    others += [Inspected(run, turned, {"free map": free}, WIDE), Inspected(run, VALID, {}, WIDE)]
+    others += [Inspected(run, VALID, {name: free, "b": run}, WIDE) for name in ("a", "b's")]
     marks = {shown.mark, *(other.mark for other in others)}
-    assert len(marks) == 4
+    assert len(marks) == 8
     assert all(len(mark) == 8 and "." not in mark for mark in marks)
 
 
@@ -273,6 +293,13 @@ def test_the_cursor_is_at_the_epoch_of_the_view(shown):
     assert np.array_equal(shown.curve(view(epoch=2)), with_cursor(shown.loss_axis, 3))
 
 
+def test_the_figure_outlines_a_rectangle_where_one_is_chosen(shown):
+    now = view(place=PLACES.index("rectangle"), bottom=9)
+    (image,) = (ax.images[0] for ax in shown.figure(now).axes if ax.images)
+    assert np.array_equal(image.get_array(), shown.picture(now, 400, rectangle=True, frame=True))
+    assert not np.array_equal(image.get_array(), shown.picture(now, 400, frame=True))
+
+
 def test_the_figure_holds_the_view_as_text_and_leaves_nothing_open(shown):
     now = view(row=0, column=15)
     figure = shown.figure(now)
@@ -280,8 +307,11 @@ def test_the_figure_holds_the_view_as_text_and_leaves_nothing_open(shown):
     figure.canvas.draw()
     assert shown.summary(now) in figure.get_suptitle()
     assert View.parse(figure.get_suptitle().rsplit("view ", 1)[1], shown.mark) == now
-    assert figure.axes[1].lines[-1].get_xdata() == [2, 2]
-    assert "row 0, column 15" in figure.axes[-1].get_xlabel()
+    losses = next(ax for ax in figure.axes if ax.get_ylabel() == "loss")
+    assert losses.lines[-1].get_xdata() == [2, 2]
+    bar = next(ax for ax in figure.axes if ax.get_ylabel() == "weight")
+    assert bar.get_ylim() == pytest.approx(shown.limits)
+    assert any("row 0, column 15" in ax.get_xlabel() for ax in figure.axes)
     assert matplotlib.pyplot.get_fignums() == []
 
 
@@ -300,7 +330,7 @@ def test_the_sheet_shows_up_to_four_epochs_at_three_thresholds(run, epochs, titl
 
 def test_the_summary_counts_epochs_from_one(shown, run):
     words = shown.summary(view(threshold=0, epoch=2))
-    assert words.startswith("epoch 3 of 3: 100.0% of the pixels have a weight of at least 0.0000;")
+    assert words.startswith("epoch 3 of 3: 100.0% of the pixels have a weight of at least 0;")
     assert words.endswith(f"{shown.right.float().mean():.1%} of 14 predictions are right")
 
 

@@ -5,6 +5,7 @@ import gc
 import io
 import threading
 import tracemalloc
+from dataclasses import replace
 
 import ipywidgets
 import matplotlib.pyplot
@@ -112,6 +113,26 @@ def test_the_threshold_moves_the_boundary_and_the_share_of_the_area(panel, run):
     assert panel.picture.value != before
 
 
+@pytest.mark.parametrize("spread", [1e-7, 3e-5, 0.02, 0.6, 1.0])
+def test_the_threshold_crosses_any_range_of_weights_in_some_hundred_steps_of_readable_numbers(run, spread):
+    weights = 0.5 + spread * (torch.linspace(0, 1, 256).view(16, 16) - 0.5)
+    panel = MapInspector(replace(run, maps=[weights] * 3), VALID)
+    slider, found = panel.threshold, float(weights.max() - weights.min())
+    steps = (slider.max - slider.min) / slider.step
+    assert steps == pytest.approx(round(steps))
+    assert 100 <= round(steps) <= 1002 or found < 100 / UNIT
+    assert slider.min <= weights.min()
+    assert slider.max >= weights.max()
+    if found >= 100 / UNIT:
+        assert panel.shown.share(panel.view) == pytest.approx(0.2, abs=0.012)
+    for value in (slider.min, slider.max):
+        slider.value = value
+        text = panel.view_text
+        panel.view_text = text
+        assert panel.view_text == text
+        assert panel.status.value == ""
+
+
 def test_the_epoch_moves_the_cursor_of_the_loss_curve(panel):
     panel.epoch.value = 1
     first = panel.curve.value
@@ -195,6 +216,19 @@ def test_a_free_map_has_no_features_to_show(free):
     assert panel.strip.value == b""
 
 
+def test_a_tall_image_is_shown_at_its_own_size(run):
+    tall = replace(VALID, images=VALID.images[..., 4:12].contiguous(), region=None)
+    panel = MapInspector(run, tall)
+    assert Image.open(io.BytesIO(panel.picture.value)).size == (PICTURE // 2, PICTURE)
+    assert panel.picture.layout.align_self == "flex-start"  # stretched to the width of the column it would be 720 high
+
+
+def test_pixels_of_an_image_larger_than_its_place_are_not_left_out(run):
+    assert "gsa-pixels" in MapInspector(run, VALID).picture._dom_classes
+    large = replace(VALID, images=VALID.images.repeat_interleave(25, 2).repeat_interleave(25, 3), region=None)
+    assert "gsa-pixels" not in MapInspector(run, large).picture._dom_classes
+
+
 @pytest.mark.parametrize(("x", "y", "row", "column"), [(0, 0, 0, 0), (351, 351, 15, 15), (100, 30, 1, 4)])
 def test_a_click_on_the_picture_chooses_the_pixel_there(panel, x, y, row, column):
     panel._clicked({"dataX": x, "dataY": y})
@@ -211,6 +245,10 @@ def test_the_rectangle_is_outlined_while_it_is_chosen(panel):
     assert mask[2:6, 3:10].all()
     assert mask.sum() == 28
     assert panel.picture.value == expected_picture(panel, rectangle=True)
+    show(panel, "export")
+    assert panel.picture.value == expected_picture(panel, rectangle=True)
+    show(panel, "epochs")
+    assert panel.picture.value == expected_picture(panel)
 
 
 def test_the_comparison_shows_the_other_run_and_the_rank_correlation(panel):
@@ -324,6 +362,7 @@ def test_a_knock_out_runs_beside_the_controls_and_can_be_cancelled(panel, monkey
     panel.opacity.value = 77  # the panel still answers
     assert panel.picture.value == expected_picture(panel)
     panel.cancel.click()
+    assert "ends after the running evaluation" in panel.result.value
     go_on.set()
     panel.wait()
     assert panel.result.value == "cancelled"
@@ -363,7 +402,7 @@ def test_a_text_restores_what_every_tab_shows_in_a_new_panel(panel, run):
         show(restored, tab)
         assert all(getattr(panel, name).value == getattr(restored, name).value for name in PICTURES + TEXTS), tab
     alone = MapInspector(run, VALID)
-    with pytest.raises(ValueError, match="view: got other 1, expected 0 to 0"):
+    with pytest.raises(ValueError, match="another run, image set or comparison"):
         alone.view_text = panel.view_text
 
 

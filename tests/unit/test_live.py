@@ -1,5 +1,6 @@
 """Callbacks of `fit`, and the live view: in a terminal, and in a kernel where it has a picture too."""
 
+import itertools
 import signal
 import sys
 from types import SimpleNamespace
@@ -121,20 +122,29 @@ def kernel(monkeypatch):
     """As in a kernel, and what would have been sent to the front end."""
     sent = []
     monkeypatch.setattr(sys.modules["IPython"], "get_ipython", lambda: SimpleNamespace(kernel=object()))
-    monkeypatch.setattr("IPython.display.display", lambda shown, display_id: sent.append(shown) or DisplayHandle("id"))
+    monkeypatch.setattr("IPython.display.display", lambda shown, **_: sent.append(shown) or DisplayHandle("id"))
     monkeypatch.setattr(DisplayHandle, "update", lambda self, data, **how: sent.append((data, how)))
     return sent
 
 
-def test_in_a_kernel_one_picture_is_replaced_in_place(kernel):
+VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+@pytest.mark.parametrize(("seconds", "drawn"), [(1, 4), (0, 2)])
+def test_in_a_kernel_one_picture_is_replaced_in_place_but_not_more_often_than_anybody_can_see(
+    kernel, monkeypatch, seconds, drawn
+):
+    clock = itertools.count(100, seconds)
+    monkeypatch.setattr("gsa_utils.live.time", SimpleNamespace(monotonic=lambda: next(clock)))
     pictures = []
     live = LiveTraining()
     train(callbacks=[live, lambda *_: pictures.append(bytes(live._screen.image.value))])
-    assert len(set(pictures)) == 4
+    assert len(set(pictures)) == drawn
+    assert pictures[-1] not in pictures[:-1]
     assert all(picture.startswith(b"\x89PNG") for picture in pictures)
-    box, (data, how) = kernel  # shown once, and once more at the end, for where no widget is drawn
-    assert box is live._screen.box
-    assert set(data) >= {"application/vnd.jupyter.widget-view+json", "image/png", "text/plain"}
+    shown, (data, how) = kernel  # shown once, and once more at the end, for where no widget is drawn
+    assert shown[VIEW]["model_id"] == data[VIEW]["model_id"] == live._screen.box.model_id
+    assert set(data) == {VIEW, "image/png", "text/plain"}
     assert how["metadata"]["image/png"]["alt"]
 
 
@@ -158,16 +168,37 @@ def test_a_second_interrupt_is_the_usual_one():
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_after_a_training_that_failed_an_interrupt_is_the_usual_one():
+def failed(live):
+    """A training under this live view that ends with an error after its first epoch."""
+
     def broken(run, epochs):
         raise RuntimeError("disk full")
 
-    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(RuntimeError, match="disk full"):
-        train(callbacks=[LiveTraining(), broken])
+        train(callbacks=[live, broken])
+
+
+def test_after_a_training_that_failed_an_interrupt_is_the_usual_one():
+    before = signal.getsignal(signal.SIGINT)
+    failed(LiveTraining())
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_after_a_training_that_failed_an_interrupt_of_the_next_one_is_the_usual_one():
+    failed(LiveTraining())
+    with pytest.raises(KeyboardInterrupt):
+        train(callbacks=[interrupt_after(2)])
+
+
+@pytest.mark.parametrize("new_cell", [False, True])
+def test_a_live_view_whose_training_failed_stops_and_keeps_the_next_one(new_cell):
+    live = LiveTraining()
+    failed(live)
+    if new_cell:  # for each of which a kernel brings Python's own handler
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert len(train(callbacks=[live, interrupt_after(2)]).history) == 3
 
 
 def test_one_live_view_serves_several_runs(kernel):

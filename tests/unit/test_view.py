@@ -54,13 +54,13 @@ def test_spaces_and_line_ends_around_a_copied_text_do_no_harm():
 
 
 def test_the_threshold_as_a_weight_is_exact():
-    thresholds = [0, 1, 4999, 5000, UNIT]
-    assert [replace(VIEW, threshold=one).weight for one in thresholds] == [0, 0.0001, 0.4999, 0.5, 1]
+    thresholds = [0, 1, 499_999, 500_000, UNIT]
+    assert [replace(VIEW, threshold=one).weight for one in thresholds] == [0, 1e-6, 0.499999, 0.5, 1]
 
 
 @pytest.mark.parametrize("mark", ["0123abce", "", "0123ABCD", "0123abcd0"])
 def test_a_view_of_another_run_is_refused_and_both_are_named(mark):
-    with pytest.raises(ValueError, match="^view: got .*another run or image set.*expected one of this run") as caught:
+    with pytest.raises(ValueError, match="^view: got .*another run, image set or comparison, expected one") as caught:
         View.parse(VIEW.text(mark), MARK)
     assert f"the view {mark} of" in str(caught.value)
     assert str(caught.value).endswith(MARK)
