@@ -20,8 +20,8 @@ from gsa_utils.errors import bad_value
 from gsa_utils.images import ImageSet
 from gsa_utils.inspected import Inspected, knock_out_table
 from gsa_utils.knockout import KnockOut, knock_out
-from gsa_utils.panel import CONTROLS, PICTURE, TABS, WIDE, Panel, bundle
-from gsa_utils.pictures import png, zoom_of
+from gsa_utils.panel import CONTROLS, PICTURE, TABS, WIDE, Panel
+from gsa_utils.pictures import png, with_still, zoom_of
 from gsa_utils.training import TrainingRun
 from gsa_utils.view import BACKGROUNDS, PLACES, UNIT, View
 
@@ -280,9 +280,8 @@ class MapInspector(Panel):
 
     def _link(self, kind: str, mime: str) -> None:
         name = f"view-{self.view_text}.{kind}"
-        self.link.value = (
-            f"<a download='{name}' href='data:{mime};base64,{_base64(self.figure(), kind)}'><u>save {name}</u></a>"
-        )
+        content = base64.b64encode(_file(self.figure(), kind)).decode()
+        self.link.value = f"<a download='{name}' href='data:{mime};base64,{content}'><u>save {name}</u></a>"
 
     def summary(self) -> str:
         """The view in one line of text."""
@@ -290,12 +289,11 @@ class MapInspector(Panel):
 
     def _repr_mimebundle_(self, **kwargs: object) -> tuple[dict, dict]:
         """The panel where widgets live, and for paper and GitHub a contact sheet and a line of text."""
-        still = {"image/png": _base64(self.shown.sheet(), "png"), "text/plain": self.summary()}
         alt = "Contact sheet of the inspector: the map over the mean image, epochs across, thresholds down."
-        return bundle(self) | still, {"image/png": {"alt": alt}}
+        return with_still(self, _file(self.shown.sheet(), "png"), self.summary(), alt)
 
 
-def _base64(figure: Figure, kind: str) -> str:
+def _file(figure: Figure, kind: str) -> bytes:
     file = BytesIO()
     figure.savefig(file, format=kind)
-    return base64.b64encode(file.getvalue()).decode()
+    return file.getvalue()

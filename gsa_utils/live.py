@@ -1,6 +1,5 @@
 """LiveTraining: loss curves and map while `fit` trains; an interrupt stops it and keeps what it has."""
 
-import base64
 import math
 import signal
 import sys
@@ -13,11 +12,12 @@ from types import FrameType
 from gsa_utils.errors import bad_value, whole_number
 from gsa_utils.training import TrainingRun, fit
 
+ALT = "Loss curves of training and validation, and the map of the last epoch."
 NAMES = {"training": "train", "validation": "valid"}
 
 
 class LiveTraining:
-    """For `fit(..., callbacks=[LiveTraining()])`: a picture redrawn after each epoch, lines of text, stop and keep.
+    """For `fit(..., callbacks=[LiveTraining()])`: a picture that follows the epochs, lines of text, stop and keep.
 
     The picture needs a notebook with ipywidgets; in a terminal there are the lines alone, and in a notebook that
     papermill or nbval runs they stay, with the last picture as a PNG. Interrupting (the stop button of the notebook,
@@ -98,18 +98,18 @@ class _Screen:
 
     def __init__(self):
         import ipywidgets as widgets
-        from IPython.display import display
-
-        from gsa_utils.panel import bundle
 
         self.image = widgets.Image(layout={"max_width": "100%"})
         self.hint = widgets.HTML("<i>Interrupt the kernel to stop after this epoch and keep the best one.</i>")
         self.box = widgets.VBox([self.image, self.hint])
         self.box.add_class("gsa-live")
-        self.data, self.drawn = bundle(self.box), -math.inf
-        self.shown = display(self.data, raw=True, display_id=True)
+        self.drawn = -math.inf
+        self.shown = None  # IPython's handle of what is displayed
 
     def draw(self, run: TrainingRun, epochs: int, line: str, last: bool) -> None:
+        from IPython.display import display
+
+        from gsa_utils.pictures import with_still
         from gsa_utils.plots import training_progress
 
         if not last and time.monotonic() < self.drawn + 0.5:
@@ -119,12 +119,12 @@ class _Screen:
         file = BytesIO()
         training_progress(losses, epochs, run.maps[-1] if run.maps else None, line).savefig(file, format="png")
         self.image.value = file.getvalue()
-        if last:
+        data, metadata = with_still(self.box, self.image.value, line, ALT)
+        if self.shown is None:
+            self.shown = display(data, metadata=metadata, raw=True, display_id=True)
+        if last:  # the hint goes, and the still picture becomes the last one
             self.hint.value = ""
-            # For where no widget is drawn: on GitHub, on paper.
-            still = {"image/png": base64.b64encode(file.getvalue()).decode(), "text/plain": line}
-            alt = {"image/png": {"alt": "Loss curves of training and validation, and the map of the last epoch."}}
-            self.shown.update(self.data | still, raw=True, metadata=alt)
+            self.shown.update(data, metadata=metadata, raw=True)
 
 
 def _in_a_notebook() -> bool:

@@ -152,12 +152,6 @@ class Panel(widgets.VBox):
         return [style, widgets.HBox([left, right], layout={"flex_flow": "row wrap"})]
 
 
-def bundle(widget: widgets.DOMWidget) -> dict[str, object]:
-    """What a front end draws a widget from; under ipywidgets 7, which Colab has, a widget can't say so itself."""
-    view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
-    return {"application/vnd.jupyter.widget-view+json": view, "text/plain": type(widget).__name__}
-
-
 def _row(*parts: widgets.Widget) -> widgets.HBox:
     return widgets.HBox(parts)
 

@@ -3,6 +3,7 @@
 Weights are viridis, differences of weights purple to orange: both readable for colour-blind people.
 """
 
+import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -208,3 +209,13 @@ def png(picture: RGB, compress_level: int = 1) -> bytes:
     file = BytesIO()
     Image.fromarray(picture).save(file, "png", compress_level=compress_level)
     return file.getvalue()
+
+
+def with_still(widget: object, picture: bytes, text: str, alt: str) -> tuple[dict, dict]:
+    """Data and metadata to display a widget where widgets live, and elsewhere, on GitHub, on paper, a PNG and a line.
+
+    Made by hand, since under ipywidgets 7, which Colab has, a widget can't do it.
+    """
+    view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+    still = {"image/png": base64.b64encode(picture).decode(), "text/plain": text}
+    return {"application/vnd.jupyter.widget-view+json": view} | still, {"image/png": {"alt": alt}}

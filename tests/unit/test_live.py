@@ -1,5 +1,6 @@
 """Callbacks of `fit`, and the live view: in a terminal, and in a kernel where it has a picture too."""
 
+import base64
 import itertools
 import signal
 import sys
@@ -144,7 +145,8 @@ def test_in_a_kernel_one_picture_is_replaced_in_place_but_not_more_often_than_an
     assert all(picture.startswith(b"\x89PNG") for picture in pictures)
     shown, (data, how) = kernel  # shown once, and once more at the end, for where no widget is drawn
     assert shown[VIEW]["model_id"] == data[VIEW]["model_id"] == live._screen.box.model_id
-    assert set(data) == {VIEW, "image/png", "text/plain"}
+    assert set(shown) == set(data) == {VIEW, "image/png", "text/plain"}
+    assert base64.b64decode(data["image/png"]) == live._screen.image.value
     assert how["metadata"]["image/png"]["alt"]
 
 
