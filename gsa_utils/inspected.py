@@ -126,7 +126,7 @@ class Inspected:
             return None
         height, width = self.features.shape[-2:]
         own = self.features[:, view.row * height // self.size[0], view.column * width // self.size[1]]  # (K,)
-        cells = _differences(own[None])
+        cells = _differences(own[None], own.abs().max().item())
         return cells.repeat(16, axis=0).repeat(max(1, self.wide // len(own)), axis=1)
 
     def comparison(self, view: View, name: str) -> tuple[pictures.RGB, str]:
@@ -135,13 +135,10 @@ class Inspected:
         limits = [(weights.min().item(), weights.max().item()) for weights in (mine, theirs)]
         most = (mine - theirs).abs().max().item()
         side = self.wide // 3 - 8
-        shown = [
-            pictures.overlay(self.mean_image, weights, 1.0, ends, side=side)
-            for weights, ends in zip((mine, theirs), limits, strict=True)
-        ]
-        zoom = len(shown[0]) // self.size[0]
-        gap = _differences(mine - theirs)
-        shown.append(gap.repeat(zoom, axis=0).repeat(zoom, axis=1))
+        zoom, thin = pictures.zoom_of(self.size, side), -(-max(self.size) // side)  # a third shows no more pixels
+        few = [weights[::thin, ::thin] for weights in (mine, theirs)]
+        painted = [*map(pictures.coloured, few, limits), _differences(few[0] - few[1], most)]
+        shown = [picture.repeat(zoom, axis=0).repeat(zoom, axis=1) for picture in painted]
         first, second = (f"{low:.3f} to {high:.3f}" for low, high in limits)
         words = (
             f"left: this map, {first}; middle: {html.escape(name)}, {second} (each on its own colours); "
@@ -200,10 +197,9 @@ def _cell(values: list[float]) -> str:
     return f"<td>{sum(values) / len(values):.3f}{spread}</td>"
 
 
-def _differences(values: Float[Tensor, "height width"]) -> pictures.RGB:
-    """From brown for the lowest over white for 0 to purple for the highest; all white where there is no difference."""
-    most = values.abs().max().item() or 1.0
-    return pictures.coloured(values, (-most, most), pictures.DIFFERENCES)
+def _differences(values: Float[Tensor, "height width"], most: float) -> pictures.RGB:
+    """From brown for -most over white for 0 to purple for most; all white where there is no difference."""
+    return pictures.coloured(values, (-(most or 1.0), most or 1.0), pictures.DIFFERENCES)
 
 
 def _resized(weights: Float[Tensor, "h w"], size: tuple[int, int]) -> Float[Tensor, "height width"]:

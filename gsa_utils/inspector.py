@@ -75,6 +75,7 @@ class MapInspector(Panel):
         self.row.value, self.column.value = divmod(int(shown.maps[run.best_epoch].argmax()), shown.size[1])
         self._quiet = False  # while several controls are set at once
         self._cursor: int | None = None  # the epoch that the loss curve shows
+        self._compared: tuple[int, str] | None = None  # the epoch and the run that the comparison shows
         self._connect()
         self._refresh()
 
@@ -201,9 +202,9 @@ class MapInspector(Panel):
             self.curve.value, self._cursor = png(self.shown.curve(view)), view.epoch
         elif tab == "pixel":
             self._show_pixel(view)
-        elif tab == "compare" and self.shown.others:
+        elif tab == "compare" and self.shown.others and self._compared != (view.epoch, self.other.value):
             picture, self.difference.value = self.shown.comparison(view, self.other.value)
-            self.comparison.value = png(picture)
+            self.comparison.value, self._compared = png(picture), (view.epoch, self.other.value)
         elif tab == "export":
             with self._quietly():
                 self.text.value = self.view_text

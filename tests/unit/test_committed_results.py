@@ -15,7 +15,7 @@ from gsa_utils.study import load_grid, load_results
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = sorted(path.parent for path in (ROOT / "results").glob("*/runs.csv"))
-WHOLE = ["06_learning_curves", "06_rates", "07_right_map"]  # grids of which every run is there
+WHOLE = ["06_four_cnns", "06_learning_curves", "06_rates", "07_right_map"]  # grids of which every run is there
 PHANTOMS = ["phantom-chest", "phantom-retina", "phantom-face"]
 
 
@@ -132,3 +132,11 @@ def test_pixel_features_of_a_million_images_take_the_memory_of_ten_thousand(colu
         if (row["image_side"], row["what"]) == ("28", "pixel_features")
     }
     assert memory["1000000"] == pytest.approx(memory["10000"], rel=0.1)
+
+
+def test_the_inspector_follows_a_slider_within_75_ms_of_which_the_kernel_takes_5():
+    table = costs("inspector_latency.csv")
+    limits = {"kernel": 5, "JupyterLab in Chromium": 75}
+    assert {row["where"] for row in table} == set(limits)
+    assert {row["image_side"] for row in table} == {"28", "64", "224"}
+    assert [row for row in table if float(row["median_ms"]) > limits[row["where"]]] == []
