@@ -57,7 +57,7 @@ lint: $(INSTALLED)  ## ruff over the package, the tests and the lessons
 	$(RUN) -m ruff format --check .
 
 bench: $(INSTALLED)  ## remake the tables of costs in results/ (half an hour of a machine that does nothing else)
-	for name in pixel_features step_cost inference start_up inspector_latency; do $(RUN) benchmarks/$$name.py || exit; done
+	for name in pixel_features step_cost inference start_up; do $(RUN) benchmarks/$$name.py || exit; done
 
 bench-guard: $(INSTALLED)  ## fail if the cost of a training step grows with the number of images
 	$(RUN) benchmarks/step_cost.py --guard

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator
 
@@ -58,9 +59,16 @@ def bands(
 
 @styled
 def intervals(
-    panels: Mapping[str, Mapping[str, Mapping[str, tuple[float, float, float]]]], label: str, heavy: str
+    panels: Mapping[str, Mapping[str, Mapping[str, tuple[float, float, float]]]],
+    label: str,
+    heavy: str,
+    limit: float | None = None,
 ) -> Figure:
-    """(mean, low, high) as a dot with a bar, rows by arm, one colour for each kind; the kind `heavy` in black."""
+    """(mean, low, high) as a dot with a bar, rows by arm, one colour for each kind; the kind `heavy` in black.
+
+    With a limit all panels reach from -limit to limit, and what lies beyond is an arrowhead at the border, a mean there
+    with its number; else each panel has its own scale.
+    """
     arms = list(dict.fromkeys(arm for rows in panels.values() for arm in rows))
     kinds = list(dict.fromkeys(kind for rows in panels.values() for row in rows.values() for kind in row))
     figure = Figure(figsize=(4.2 * len(panels) + 2.2, 0.62 * len(arms) + 1.9))
@@ -78,6 +86,11 @@ def intervals(
                     y = place + 0.7 * ((number + 0.5) / len(kinds) - 0.5)
                     ax.plot([low, high], [y, y], **style, marker="")
                     ax.plot([mean], [y], "o", color=style["color"], ms=style["ms"], label=kind if not place else None)
+                    for end, side in ((low, -1), (high, 1)):
+                        if limit is not None and side * end > limit:
+                            _beyond(ax, side * limit, y, style["color"], mean if side * mean > limit else None)
+        if limit is not None:
+            ax.set_xlim(-limit, limit)
         ax.axvline(0, color="0.5", linestyle=":", zorder=0)
         ax.set_title(title)
         ax.set_xlabel(label)
@@ -85,6 +98,14 @@ def intervals(
     axes[0].set_ylim(len(arms) - 0.5, -0.5)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(kinds))
     return figure
+
+
+def _beyond(ax: Axes, border: float, y: float, colour: str, mean: float | None) -> None:
+    right = border > 0
+    ax.plot([border], [y], ">" if right else "<", color=colour, markersize=7, clip_on=False)
+    if mean is not None:
+        place = {"xytext": (-8 if right else 8, 0), "textcoords": "offset points", "ha": "right" if right else "left"}
+        ax.annotate(f"{mean:+.1f}", (border, y), va="center", fontsize=10, color=colour, **place)
 
 
 @styled

@@ -3,7 +3,7 @@
 import html
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,7 @@ from gsa_utils.images import ImageSet
 from gsa_utils.knockout import KnockOut
 from gsa_utils.map_quality import stability
 from gsa_utils.training import TrainingRun
-from gsa_utils.view import PLACES, View
+from gsa_utils.view import PLACES, View, decimals
 
 
 class Inspected:
@@ -48,8 +48,11 @@ class Inspected:
         self.losses = {name: [row[key] for row in run.history] for name, key in names.items()}
         self.loss_axis = pictures.loss_axis(*self.losses.values(), size=(wide, 190))
         self.intensity_axis = pictures.intensity_axis(image_set.class_names, size=(wide, 150))
-        # Of all that a view shows, so that a view of another run, or beside another, is not taken for one of this.
-        self.mark = f"{_checksum(*run.maps, image_set.images, image_set.labels, *self.kept.items()):08x}"
+        # Of what a view shows, so that a view of another run, or beside another, is not taken for one of this; and of
+        # what is saved with a run alone: what is computed here may be rounded otherwise on another machine.
+        beside = [part for name, other in self.others.items() for part in (name, other.maps[other.best_epoch])]
+        parts = [*run.maps, str(self.losses), image_set.images, image_set.labels, *beside]
+        self.mark = f"{_checksum(parts):08x}"
 
     def passing(self, class_name: str | None, right: bool | None) -> list[int]:
         """Numbers of the images of this class whose prediction is right or wrong; None for any."""
@@ -116,9 +119,9 @@ class Inspected:
         weights = self.maps[view.epoch]
         weight = weights[view.row, view.column]
         rank = int((weights > weight).sum()) + 1
-        # In float32 a weight is exactly 1 from a logit of about 17 on, and 0 below -104.
-        logit = f"{torch.logit(weight):+.3f}" if 0 < weight < 1 else ("above 16" if weight else "below -100")
-        return f"weight {weight:.4f}, logit {logit}, rank {rank} of {weights.numel()}"
+        # In float32 a sigmoid is exactly 1 from about 17 on, and 0 from about -89 on.
+        logit = f"{torch.logit(weight):+.3f}" if 0 < weight < 1 else ("above 16" if weight else "below -88")
+        return f"weight {weight:.{max(4, decimals(*self.limits))}f}, logit {logit}, rank {rank} of {weights.numel()}"
 
     def strip(self, view: View) -> pictures.RGB | None:
         """The classifier's features of the framed pixel, one cell each; brown is negative, purple positive."""
@@ -134,15 +137,16 @@ class Inspected:
         mine, theirs = self.maps[view.epoch], self.kept[name]
         limits = [(weights.min().item(), weights.max().item()) for weights in (mine, theirs)]
         most = (mine - theirs).abs().max().item()
+        digits = max(3, *(decimals(*ends) for ends in limits))
         side = self.wide // 3 - 8
         zoom, thin = pictures.zoom_of(self.size, side), -(-max(self.size) // side)  # a third shows no more pixels
         few = [weights[::thin, ::thin] for weights in (mine, theirs)]
         painted = [*map(pictures.coloured, few, limits), _differences(few[0] - few[1], most)]
         shown = [picture.repeat(zoom, axis=0).repeat(zoom, axis=1) for picture in painted]
-        first, second = (f"{low:.3f} to {high:.3f}" for low, high in limits)
+        first, second = (f"{low:.{digits}f} to {high:.{digits}f}" for low, high in limits)
         words = (
             f"left: this map, {first}; middle: {html.escape(name)}, {second} (each on its own colours); "
-            f"right: this minus that, brown -{most:.3f} to purple {most:.3f}.<br>"
+            f"right: this minus that, brown -{most:.{digits}f} to purple {most:.{digits}f}.<br>"
             f"rank correlation <b>{self._alike(view.epoch, name)}</b>"
         )
         return pictures.side_by_side(*shown), words
@@ -164,15 +168,17 @@ class Inspected:
 
     def figure(self, view: View) -> Figure:
         """The view for a report."""
+        rectangle = PLACES[view.place] == "rectangle"
+        outlined = f"; outlined: {self.blanked(view)}" if rectangle else ""
         values, labels = self.intensities(view), self.image_set.labels
         return plots.inspected(
-            self.picture(view, 400, PLACES[view.place] == "rectangle", frame=True),
+            self.picture(view, 400, rectangle, frame=True),
             self.limits,
             self.losses,
             view.epoch + 1,
             {name: values[labels == number] for number, name in enumerate(self.image_set.class_names)},
             f"row {view.row}, column {view.column}",
-            f"{self.summary(view)}\nview {view.text(self.mark)}",
+            f"{self.summary(view)}{outlined}\nview {view.text(self.mark)}",
         )
 
     def sheet(self) -> Figure:
@@ -222,9 +228,9 @@ def _features(run: TrainingRun) -> Float[Tensor, "features h w"] | None:
     return None
 
 
-def _checksum(*parts: Tensor | tuple[str, Tensor]) -> int:
+def _checksum(parts: Iterable[Tensor | str]) -> int:
     value = 0
     for part in parts:
-        name, tensor = part if isinstance(part, tuple) else ("", part)
-        value = zlib.crc32(tensor.detach().cpu().contiguous().numpy(), zlib.crc32(name.encode(), value))
+        content = part.encode() if isinstance(part, str) else part.detach().cpu().contiguous().numpy()
+        value = zlib.crc32(content, value)
     return value

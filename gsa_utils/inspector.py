@@ -1,8 +1,7 @@
 """MapInspector: a panel of widgets that shows a learned map, probes its pixels and blanks them to see what that costs.
 
 Thin: panel.py holds the widgets, inspected.py says what a view shows, knockout.py does the experiment; here they are
-wired. Needs ipywidgets (the `course` extra), and no CDN; with ipyevents beside it, a click on the
-picture chooses a pixel.
+wired. Needs ipywidgets (the `course` extra) and no CDN; with ipyevents a click on the picture chooses a pixel.
 """
 
 import base64
@@ -232,8 +231,9 @@ class MapInspector(Panel):
 
     @_reported
     def _cancel(self, _: object) -> None:
-        self._cancelled.set()
-        self.result.value = "cancelled: ends after the running evaluation"
+        if self._thread is not None and self._thread.is_alive():  # a click may come after the end
+            self.result.value = "cancelled: ends after the running evaluation"
+            self._cancelled.set()
 
     @_reported
     def _work(self, view: View) -> None:

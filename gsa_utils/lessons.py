@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gsa_utils.answers import WrongAnswer, compare, random
 from gsa_utils.lesson_05 import check_blank, check_chance, check_settled, check_surest_mistake  # noqa: F401
+from gsa_utils.lesson_06 import check_choose_rate, check_interval  # noqa: F401
 from gsa_utils.lesson_07 import check_pointing_game, check_top_pixels  # noqa: F401
 from gsa_utils.lesson_08 import check_add_batch, check_network_seconds  # noqa: F401
 

@@ -20,7 +20,8 @@ class LiveTraining:
     """For `fit(..., callbacks=[LiveTraining()])`: a picture that follows the epochs, lines of text, stop and keep.
 
     The picture needs a notebook with ipywidgets; in a terminal there are the lines alone, and in a notebook that
-    papermill or nbval runs they stay, with the last picture as a PNG. Interrupting (the stop button of the notebook,
+    papermill or nbval runs they stay, with the last picture as a PNG (the first, where another callback or an error
+    ended the training). Interrupting (the stop button of the notebook,
     Ctrl-C in a terminal) ends the training after the running epoch and keeps the best one; a second interrupt, or one
     in the first epoch, when there is nothing to keep, is the usual KeyboardInterrupt. Not a button of its own: while a
     cell runs, a kernel does not hear one.
@@ -51,10 +52,10 @@ class LiveTraining:
             self._listen()
         stop, done = self.stopped, len(run.history)
         last = stop or done == epochs
-        if last or done == 1 or done % math.ceil(epochs / self.lines) == 0:
-            print(self._line(run, epochs) + (": stopped, the best epoch is kept" if stop else ""), flush=True)
         if self._screen is not None:
             self._screen.draw(run, epochs, self._line(run, epochs), last)
+        if last or done == 1 or done % math.ceil(epochs / self.lines) == 0:
+            print(self._line(run, epochs) + (": stopped, the best epoch is kept" if stop else ""), flush=True)
         if last:
             self._stop_listening()
         return stop
@@ -63,7 +64,8 @@ class LiveTraining:
         # After a run that failed it may still be there, and a kernel brings its own handler for every cell.
         listening = signal.getsignal(signal.SIGINT) == self._interrupted
         if threading.current_thread() is threading.main_thread() and not listening:
-            self._before = signal.signal(signal.SIGINT, self._interrupted)
+            before = signal.signal(signal.SIGINT, self._interrupted)
+            self._before = self._before or before  # not another view's: two would hand an interrupt to each other
 
     def _stop_listening(self) -> None:
         if self._before is not None:

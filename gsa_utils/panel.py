@@ -9,7 +9,7 @@ except ImportError as error:
     raise ImportError("the inspector needs ipywidgets: pip install 'gsa-utils[course]'") from error
 
 from gsa_utils.pictures import WEIGHTS
-from gsa_utils.view import BACKGROUNDS, PLACES, UNIT
+from gsa_utils.view import BACKGROUNDS, PLACES, decimals
 
 # In screen pixels. Side by side they fit into a cell of a 1280 pixels wide JupyterLab with its side bar open.
 PICTURE = 352
@@ -89,8 +89,7 @@ class Panel(widgets.VBox):
         tip = "What lies under the map: the image or the mean of all images"
         self.background = _control(widgets.Dropdown, "under", tip, options=list(BACKGROUNDS))
         self.opacity = _slider("opacity", "Opacity of the map, per cent", 0, 100, 50)
-        # About a hundred steps or more from end to end, and each of them a number that can be read.
-        digits = min(max(2 - math.floor(math.log10(max(limits[1] - limits[0], 1 / UNIT))), 2), round(math.log10(UNIT)))
+        digits = decimals(*limits)
         step = 10**-digits
         low, high = math.floor(limits[0] / step), math.ceil(limits[1] / step)
         tip = "Decision boundary: pixels of at least this weight are inside the line"
@@ -121,7 +120,8 @@ class Panel(widgets.VBox):
         layout = {"max_width": "100%", "align_self": "flex-start"}
         for name in PICTURES:
             setattr(self, name, widgets.Image(layout=layout))
-        for name in ("picture", "strip", "comparison") if pixels else ("strip",):  # larger ones are made smaller
+        # A picture larger than its place is made smaller, and not by leaving out pixels of the boundary.
+        for name in ("picture", "strip", "comparison") if pixels else ("strip", "comparison"):
             getattr(self, name).add_class("gsa-pixels")
         for name in TEXTS:
             setattr(self, name, widgets.HTML())
@@ -143,7 +143,7 @@ class Panel(widgets.VBox):
             [self.text, _row(self.png, self.svg), self.link],
         ]
         self.tabs = widgets.Tab([widgets.VBox(parts) for parts in contents])
-        for place, title in enumerate(TABS):
+        for place, title in enumerate(TABS):  # ipywidgets 7 has no titles=
             self.tabs.set_title(place, title)
         left = widgets.VBox([self.picture, legend, self.caption], layout={"width": f"{PICTURE + 8}px"})
         filters = _row(self.class_filter, self.right_filter)

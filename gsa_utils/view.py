@@ -1,5 +1,6 @@
 """View: the whole state of the inspector, as whole numbers and as a short text to cite."""
 
+import math
 from dataclasses import asdict, dataclass, fields
 
 from gsa_utils.errors import bad_value
@@ -7,6 +8,11 @@ from gsa_utils.errors import bad_value
 UNIT = 1_000_000  # the threshold is a whole number of these parts, so that a view is restored exactly
 PLACES = ("above", "below", "rectangle")
 BACKGROUNDS = ("image", "mean image")
+
+
+def decimals(low: float, high: float) -> int:
+    """How many decimals tell a hundred weights or more apart between these two, of those that a view keeps."""
+    return min(max(2 - math.floor(math.log10(max(high - low, 1 / UNIT))), 2), round(math.log10(UNIT)))
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,14 @@ def test_lesson_05_finds_that_a_phantom_needs_its_important_pixels_wherever_the_
     assert without < 0.6
 
 
+def test_lesson_06_trains_another_cell_of_the_table_again(real_set):
+    text = printed("06", dataset=real_set, backbone="densenet", attention="free", seed=3)
+    for arm in ("none", "free"):
+        live, committed, low, high = numbers(text, f"{arm:9} live")
+        assert low <= live <= high
+        assert committed == pytest.approx(live, abs=5), "another machine rounds otherwise; a deviation is 2 points"
+
+
 def test_lesson_07_finds_on_a_face_what_the_f_statistic_cannot_see_and_nothing_under_shuffled_labels():
     text = printed("07", dataset="phantom-face", epochs=20, seed=1)
     (anova,), (ours,) = numbers(text, "AUPRC of ANOVA (F)"), numbers(text, "AUPRC of MLP")

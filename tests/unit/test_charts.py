@@ -52,6 +52,18 @@ def test_an_interval_is_a_bar_from_its_low_to_its_high_end_with_a_dot_at_the_mea
     assert [dot.get_color() == "black" for dot in dots] == [False, True, False, True]
 
 
+def test_what_lies_beyond_the_limit_is_an_arrowhead_at_the_border_and_a_mean_there_has_its_number():
+    wide = {"MLP": {"vgg": (-9.26, -14.0, -4.0), "all": (1.0, -2.0, 6.0)}}
+    figure = charts.intervals({"a": wide, "b": ROWS}, "points", heavy="all", limit=5)
+    assert [ax.get_xlim() for ax in figure.axes] == [(-5, 5)] * 2
+    heads = [
+        [(line.get_marker(), line.get_xdata()[0]) for line in ax.lines if line.get_marker() in ("<", ">")]
+        for ax in figure.axes
+    ]
+    assert heads == [[("<", -5), (">", 5)], []]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["-9.3"]
+
+
 def test_rows_do_not_overlap():
     ax = charts.intervals({"set": ROWS}, "points", heavy="all").axes[0]
     places = [line.get_ydata()[0] for line in ax.lines if line.get_marker() == "o"]

@@ -187,10 +187,10 @@ def test_weight_logit_and_rank_of_a_pixel_are_those_of_the_map(shown, run):
     assert "rank 1 of" in shown.pixel(view(row=order[0] // 16, column=order[0] % 16))
 
 
-@pytest.mark.parametrize(("weight", "words"), [(1.0, "logit above 16"), (0.0, "logit below -100")])
-def test_the_logit_of_a_saturated_weight_is_bounded_in_words(run, weight, words):
+@pytest.mark.parametrize(("logit", "words"), [(17.0, "logit above 16"), (-90.0, "logit below -88")])
+def test_the_logit_of_a_saturated_weight_is_bounded_in_words(run, logit, words):
     saturated = run.maps[1].clone()
-    saturated[4, 9] = weight
+    saturated[4, 9] = torch.tensor(logit).sigmoid()
     assert words in Inspected(replace(run, maps=[saturated] * 3), VALID, {}, WIDE).pixel(view())
 
 
@@ -282,7 +282,10 @@ def test_the_mark_is_that_of_one_run_and_one_image_set(shown, run, free):
     others += [Inspected(run, turned, {"free map": free}, WIDE), Inspected(run, VALID, {}, WIDE)]
     others += [Inspected(run, VALID, {name: free, "b": run}, WIDE) for name in ("a", "b's")]
     marks = {shown.mark, *(other.mark for other in others)}
-    assert len(marks) == 8
+    other_history = [{**row, "valid_loss": row["valid_loss"] + 1e-6} for row in run.history]
+    others.append(Inspected(replace(run, history=other_history), VALID, {}, WIDE))
+    marks |= {others[-1].mark}
+    assert len(marks) == 9
     assert all(len(mark) == 8 and "." not in mark for mark in marks)
 
 
@@ -298,6 +301,7 @@ def test_the_figure_outlines_a_rectangle_where_one_is_chosen(shown):
     (image,) = (ax.images[0] for ax in shown.figure(now).axes if ax.images)
     assert np.array_equal(image.get_array(), shown.picture(now, 400, rectangle=True, frame=True))
     assert not np.array_equal(image.get_array(), shown.picture(now, 400, frame=True))
+    assert "outlined: rows 2 to 9, columns 7 to 7" in shown.figure(now).get_suptitle()
 
 
 def test_the_figure_holds_the_view_as_text_and_leaves_nothing_open(shown):

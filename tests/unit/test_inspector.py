@@ -370,6 +370,14 @@ def test_a_knock_out_runs_beside_the_controls_and_can_be_cancelled(panel, monkey
     assert not panel.start.disabled
 
 
+def test_a_click_on_cancel_after_the_end_leaves_the_result(panel):
+    panel.start.click()
+    panel.wait()
+    result = panel.result.value
+    panel.cancel.click()
+    assert panel.result.value == result
+
+
 # ---------------------------------------------------------------- export
 
 

@@ -38,6 +38,11 @@ def products(x):
     return x.T @ x
 
 
+def normal(d):
+    half = 1.96 * d.std() / len(d) ** 0.5
+    return torch.stack([d.mean() - half, d.mean() + half])
+
+
 def top(x, rank, power=0.5, largest=True):
     values, vectors = torch.linalg.eigh(x @ x.T)
     keep = slice(-rank, None) if largest else slice(0, rank)
@@ -188,6 +193,29 @@ WRONG = {
             (lambda low, draws: ((draws < low).sum() + 1) / (len(draws) + 1), "<= and not <"),
             (lambda low, draws: ((draws >= low).sum() + 1) / (len(draws) + 1), "higher"),
             (lambda low, draws: draws <= low, "shape"),
+        ],
+    ),
+    "choose_rate": (
+        lessons.check_choose_rate,
+        [
+            (lambda loss, auroc: auroc.mean(1).argmax(), "can't judge"),
+            (lambda loss, auroc: loss.mean(1).argmax(), "lowest is wanted"),
+            (lambda loss, auroc: loss.min(1).values.argmin(), "one set only"),
+            (lambda loss, auroc: loss.mean(1).min(), "its row"),
+            (lambda loss, auroc: loss.argmin(), "the whole table"),
+        ],
+    ),
+    "interval": (
+        lessons.check_interval,
+        [
+            (lambda a, b, r: (a - b)[r].mean(1).quantile(torch.tensor([0.05, 0.95]).double()), "90 %"),
+            (lambda a, b, r: (a - b)[r].flatten().quantile(torch.tensor([0.025, 0.975]).double()), "each resample"),
+            (lambda a, b, r: (b - a)[r].mean(1).quantile(torch.tensor([0.025, 0.975]).double()), "sign"),
+            (lambda a, b, r: (a - b)[r].mean(1).quantile(torch.tensor([0.975, 0.025]).double()), "wrong way round"),
+            (lambda a, b, r: normal(a - b), "were not used"),
+            (lambda a, b, r: (a - b).quantile(torch.tensor([0.025, 0.975]).double()), "nothing was resampled"),
+            (lambda a, b, r: a[r].mean(1).quantile(torch.tensor([0.025, 0.975]).double()), "ours alone"),
+            (lambda a, b, r: (a - b).mean(), "shape"),
         ],
     ),
     "pointing_game": (

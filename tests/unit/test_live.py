@@ -203,6 +203,14 @@ def test_a_live_view_whose_training_failed_stops_and_keeps_the_next_one(new_cell
     assert len(train(callbacks=[live, interrupt_after(2)]).history) == 3
 
 
+def test_two_live_views_whose_trainings_failed_do_not_hand_an_interrupt_to_each_other():
+    one, other = LiveTraining(), LiveTraining()
+    failed(one)
+    failed(other)
+    with pytest.raises(KeyboardInterrupt):
+        train(callbacks=[one, interrupt_after(2), interrupt_after(2)])
+
+
 def test_one_live_view_serves_several_runs(kernel):
     live = LiveTraining()
     live.stopped = True
