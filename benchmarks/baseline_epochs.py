@@ -31,8 +31,7 @@ def scored(recipe: Recipe) -> list[dict[str, float]]:
     def score(run: TrainingRun, _: int) -> None:
         tested.append(evaluate(run.model, test))
 
-    settings = {name: getattr(recipe, name) for name in ("epochs", "batch_size", "lr", "attention_lr", "seed")}
-    run = fit(model, train, valid, **settings, progress=False, callbacks=[score])
+    run = fit(model, train, valid, **recipe.fit_settings, progress=False, callbacks=[score])
     return [
         {
             "seed": recipe.seed,

@@ -21,10 +21,11 @@ class LiveTraining:
 
     The picture needs a notebook with ipywidgets; in a terminal there are the lines alone, and in a notebook that
     papermill or nbval runs they stay, with the last picture as a PNG (the first, where another callback or an error
-    ended the training). Interrupting (the stop button of the notebook,
-    Ctrl-C in a terminal) ends the training after the running epoch and keeps the best one; a second interrupt, or one
-    in the first epoch, when there is nothing to keep, is the usual KeyboardInterrupt. Not a button of its own: while a
-    cell runs, a kernel does not hear one.
+    ended the training).
+
+    Interrupting (the stop button of the notebook, Ctrl-C in a terminal) ends the training after the running epoch and
+    keeps the best one; a second interrupt, or one in the first epoch, when there is nothing to keep, is the usual
+    KeyboardInterrupt. Not a button of its own: while a cell runs, a kernel does not hear one.
 
     Args:
         lines: at most about so many lines a run.
@@ -65,7 +66,8 @@ class LiveTraining:
         listening = signal.getsignal(signal.SIGINT) == self._interrupted
         if threading.current_thread() is threading.main_thread() and not listening:
             before = signal.signal(signal.SIGINT, self._interrupted)
-            self._before = self._before or before  # not another view's: two would hand an interrupt to each other
+            if self._before is None:  # else it could be another view's: two would hand an interrupt to each other
+                self._before = before
 
     def _stop_listening(self) -> None:
         if self._before is not None:

@@ -49,7 +49,7 @@ except ImportError:  # the sliders choose a pixel all the same
 class Panel(widgets.VBox):
     """All widgets of the inspector.
 
-    Written for ipywidgets 8; what it needs of 7, which Colab has, is said where it is done.
+    Written for ipywidgets 8; what is done for 7, which Colab still seems to have, is said there.
 
     Args:
         class_names: of the image set.

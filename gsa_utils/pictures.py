@@ -214,7 +214,7 @@ def png(picture: RGB, compress_level: int = 1) -> bytes:
 def with_still(widget: object, picture: bytes, text: str, alt: str) -> tuple[dict, dict]:
     """Data and metadata to display a widget where widgets live, and elsewhere, on GitHub, on paper, a PNG and a line.
 
-    Made by hand, since under ipywidgets 7, which Colab has, a widget can't do it.
+    Made by hand, since under ipywidgets 7 a widget can't do it.
     """
     view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
     still = {"image/png": base64.b64encode(picture).decode(), "text/plain": text}

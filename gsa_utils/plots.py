@@ -6,7 +6,6 @@ images are grey. Nothing here touches pyplot, so no figure is left open.
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
 from jaxtyping import Bool, Float, Int, Num
 from matplotlib.axes import Axes
@@ -185,8 +184,7 @@ def contact_sheet(
         row[0].set_ylabel(f"threshold\n{threshold:.2f}", rotation=0, ha="right", va="center")
     for ax, name in zip(axes[0], maps, strict=True):
         ax.set_title(name, loc="center")
-    colours = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(*limits))
-    _colour_bar(figure, colours, list(axes.flat))
+    _colour_bar(figure, ScalarMappable(Normalize(*limits)), list(axes.flat))
     return figure
 
 
@@ -208,7 +206,7 @@ def inspected(
     left, right = figure.subfigures(1, 2, width_ratios=[1.15, 1.05])
     ax = left.subplots()
     ax.imshow(picture)
-    _colour_bar(left, ScalarMappable(Normalize(*limits), "viridis"), [ax])
+    _colour_bar(left, ScalarMappable(Normalize(*limits)), [ax])
     _bare(ax)
     upper, lower = right.subplots(2, 1)
     for name, values in losses.items():

@@ -96,6 +96,11 @@ class Recipe:
             raise bad_value("share", self.share, "a share of the pixels between 0 and 1 with a ranking, 0 without one")
 
     @property
+    def fit_settings(self) -> dict[str, float]:
+        """What `fit` is told."""
+        return {name: getattr(self, name) for name in ("epochs", "batch_size", "lr", "attention_lr", "seed")}
+
+    @property
     def key(self) -> str:
         """A short name of this recipe for files."""
         return f"{zlib.crc32(json.dumps(asdict(self), sort_keys=True).encode()):08x}"
@@ -150,8 +155,7 @@ def run(recipe: Recipe) -> Result:
     """Train on the recipe's images, keep the best validation epoch, and score it on the whole test split."""
     train, valid, test = images(recipe)
     model, weight_map = build(recipe, train)
-    settings = {name: getattr(recipe, name) for name in ("epochs", "batch_size", "lr", "attention_lr", "seed")}
-    trained = fit(model, train, valid, **settings, progress=False)
+    trained = fit(model, train, valid, **recipe.fit_settings, progress=False)
     best = trained.history[trained.best_epoch]
     scores = evaluate(trained.model, test) | {name: best[name] for name in ("valid_auroc", "valid_loss")}
     scores |= {"best_epoch": trained.best_epoch, "seconds": trained.seconds}
