@@ -25,7 +25,6 @@ from gsa_utils.training import TrainingRun, evaluate, fit
 CLASSIFIERS = {"logistic": (0, 1), "mlp": (32, 1), "pixel-cnn": (32, 3)}
 # region: the true one as a constant map, where it is known
 ATTENTIONS = ["none", "free", *CLASSIFIERS, *PEERS, "region"]
-PRECISIONS = ["float32", "bfloat16"]
 # Rankings that a training run of its own makes, and how that run differs; the others are functions of the images.
 LEARNED = {
     "mlp": {"attention": "mlp"},
@@ -36,10 +35,11 @@ LEARNED = {
     "shuffled": {"attention": "mlp", "shuffled": True},
 }
 RANKINGS = ["constant", "random", "centre", "anova", *LEARNED]
-NAMES = {"attention": ATTENTIONS, "backbone": list(PLACES), "precision": PRECISIONS, "ranking": [None, *RANKINGS]}
+NAMES = {"attention": ATTENTIONS, "backbone": list(PLACES), "ranking": [None, *RANKINGS]}
 LEAST = {"epochs": 1, "batch_size": 2, "rank": 1, "seed": 0, "shift": 0}  # of whole numbers
 MAY_BE_ALL = ("size", "train_images", "valid_images")
 LEAST |= dict.fromkeys(MAY_BE_ALL, 1)
+SWITCHES = ("fast", "shuffled", "keep")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ class Recipe:
         at: where a global map sits: "input", a place of the backbone ("early", "middle", "late", "pool"), or the name
             of a submodule. Local peers have places of their own.
         train_images, valid_images: how many, with the classes' shares kept; None for all.
-        precision: "bfloat16" computes the CNN in half precision, channels last: twice as fast on a recent CPU.
+        fast: compute the CNN in half precision where the processor does that itself (`native_bfloat16`), else in
+            float32; a result says which it was.
         shift: every image is moved by up to so many pixels up or down and left or right, in all splits.
         shuffled: the labels of the training and validation images are dealt out anew at random.
         ranking, share, keep: before training, the `share` of pixels that `ranking` (one of RANKINGS, made under this
@@ -71,7 +72,7 @@ class Recipe:
     attention_lr: float = 1e-2
     rank: int = 64
     seed: int = 0
-    precision: str = "float32"
+    fast: bool = False
     shift: int = 0
     shuffled: bool = False
     ranking: str | None = None
@@ -88,6 +89,9 @@ class Recipe:
             value = getattr(self, argument)
             if not whole_number(value, least) and not (value is None and argument in MAY_BE_ALL):
                 raise bad_value(argument, repr(value), f"a whole number, at least {least}")
+        for argument in SWITCHES:
+            if not isinstance(value := getattr(self, argument), bool):
+                raise bad_value(argument, repr(value), "true or false")
         for argument in ("lr", "attention_lr"):
             value = getattr(self, argument)
             if not isinstance(value, int | float) or not value > 0:
@@ -115,12 +119,31 @@ class Result:
         weight_map: the map after training, (H, W). Without global attention, what explains the trained network: the
             mean Grad-CAM of the test images, or the mean of CBAM's maps over them; None where there is none.
         error: why the run failed, in one line.
+        precision: what the CNN was computed in, "float32" or "bfloat16"; None where the run failed.
     """
 
     recipe: Recipe
     scores: dict[str, float]
     weight_map: Float[Tensor, "height width"] | None = None
     error: str | None = None
+    precision: str | None = None
+
+
+def native_bfloat16() -> bool:
+    """Whether the device that `fit` picks multiplies bfloat16 in hardware; where it does not, float32 is far faster.
+
+    A CPU without AVX512-BF16 or AMX emulates it: a training step then takes 13 to 16 times as long as in float32.
+    ATEN_CPU_CAPABILITY=avx2 in the environment (torch's own variable) makes a CPU that has it look like one without.
+    """
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    has_avx512 = torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return (
+        device.type == "cpu"
+        and has_avx512
+        and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    )
 
 
 class Bfloat16(nn.Module):
@@ -148,7 +171,7 @@ def build(recipe: Recipe, train: ImageSet) -> tuple[nn.Module, WeightMap | None]
         weight_map = _weight_map(recipe, train)
         place = None if recipe.at == "input" else PLACES[recipe.backbone].get(recipe.at, recipe.at)
         model = attend(model, weight_map, place)
-    return Bfloat16(model) if recipe.precision == "bfloat16" else model, weight_map
+    return Bfloat16(model) if recipe.fast and native_bfloat16() else model, weight_map
 
 
 def run(recipe: Recipe) -> Result:
@@ -162,7 +185,8 @@ def run(recipe: Recipe) -> Result:
     final = weight_map.map().detach().cpu() if weight_map is not None else _explained(recipe, trained, test)
     if final is not None and train.region is not None:
         scores |= {f"map_{name}": score for name, score in localisation(final, train.region).items()}
-    return Result(recipe, scores, final)
+    precision = "bfloat16" if isinstance(model, Bfloat16) else "float32"
+    return Result(recipe, scores, final, precision=precision)
 
 
 def images(recipe: Recipe) -> tuple[ImageSet, ImageSet, ImageSet]:

@@ -26,7 +26,10 @@ from gsa_utils.recipes import Recipe, Result
 SCORES = ["accuracy", "auroc", "loss", "valid_auroc", "valid_loss", "best_epoch", "seconds"]
 SCORES += ["map_auroc", "map_auprc", "map_energy"]
 MADE_WITH = ["date", "torch", "python", "threads", "commit"]
-COLUMNS = [*(field.name for field in fields(Recipe)), "status", "error", *SCORES, "map", *MADE_WITH]
+COLUMNS = [*(field.name for field in fields(Recipe)), "status", "error", "precision", *SCORES, "map", *MADE_WITH]
+
+# Of tables made when a recipe asked for a type and not for speed; they are read, and nothing is added to them.
+FIRST_COLUMNS = ["precision" if name == "fast" else name for name in COLUMNS if name != "precision"]
 
 
 def load_results(folder: str | Path) -> dict[Recipe, Result]:
@@ -40,7 +43,7 @@ def load_results(folder: str | Path) -> dict[Recipe, Result]:
         recipe = _recipe(row)
         scores = {name: float(row[name]) for name in SCORES if row[name]}
         weight_map = torch.from_numpy(np.load(Path(folder) / "maps" / row["map"])) if row["map"] else None
-        results[recipe] = Result(recipe, scores, weight_map, row["error"] or None)
+        results[recipe] = Result(recipe, scores, weight_map, row["error"] or None, row["precision"] or None)
     return results
 
 
@@ -58,7 +61,7 @@ def append(folder: Path, result: Result) -> None:
         if result.weight_map is not None:
             np.save(folder / "maps" / f"{result.recipe.key}.npy", result.weight_map.numpy().astype(np.float32))
         row = asdict(result.recipe) | result.scores | made_with()
-        row |= {"status": "failed" if result.error else "done", "error": result.error}
+        row |= {"status": "failed" if result.error else "done", "error": result.error, "precision": result.precision}
         row["map"] = None if result.weight_map is None else f"{result.recipe.key}.npy"
         _append_line(folder / "runs.csv", row)
 
@@ -70,16 +73,21 @@ def _rows(folder: Path) -> list[dict[str, str]]:
     text = table.read_text(encoding="utf-8")
     whole = text[: text.rfind("\n") + 1]  # a writer that was killed in mid-row leaves a line without an end
     reader = csv.DictReader(io.StringIO(whole))
+    rows = list(reader)
+    if reader.fieldnames == FIRST_COLUMNS:
+        return [{**row, "fast": str(row["precision"] == "bfloat16")} for row in rows]
     if whole and reader.fieldnames != COLUMNS:
         differ = sorted(set(reader.fieldnames or []) ^ set(COLUMNS)) or "in another order"
         raise bad_value("folder", f"{table} with other columns ({differ})", "a table that this version wrote")
-    return list(reader)
+    return rows
 
 
 def _append_line(table: Path, row: dict[str, object]) -> None:
     with table.open("a+b") as file:
         file.seek(0)
         text = file.read()
+        if text.startswith(",".join(FIRST_COLUMNS).encode() + b"\n"):
+            raise bad_value("folder", f"{table} with an earlier version's columns", "a folder that this version began")
         file.truncate(text.rfind(b"\n") + 1)
         line = io.StringIO()
         writer = csv.DictWriter(line, COLUMNS, lineterminator="\n")

@@ -1,5 +1,9 @@
 """One run of a comparison, and what a recipe does to its images."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -38,11 +42,12 @@ def test_the_true_region_is_shown_as_a_constant_map():
     assert weight_map.map()[~train.region].max() < 0.01
 
 
-def test_half_precision_changes_the_numbers_a_little_and_not_the_kind_of_logits_or_weights():
+def test_half_precision_changes_the_numbers_a_little_and_not_the_kind_of_logits_or_weights(monkeypatch):
+    monkeypatch.setattr(recipes, "native_bfloat16", lambda: True)
     recipe = Recipe(**TINY, attention="mlp", at="middle")
     train = load_image_set(recipe.dataset, size=16)
     full, _ = build(recipe, train)
-    half, _ = build(Recipe(**TINY, attention="mlp", at="middle", precision="bfloat16"), train)
+    half, _ = build(Recipe(**TINY, attention="mlp", at="middle", fast=True), train)
     full.eval(), half.eval()
     x = train.to_float()[:4]
     expected, came = full(x), half(x)
@@ -52,12 +57,28 @@ def test_half_precision_changes_the_numbers_a_little_and_not_the_kind_of_logits_
     torch.testing.assert_close(came, expected, atol=0.02, rtol=0.05)
 
 
+def test_where_the_processor_only_emulates_half_precision_a_fast_run_is_made_in_float32_and_says_so():
+    """Slow (5 s), as torch asks the environment what the processor can do when it is loaded."""
+    code = "from gsa_utils.recipes import *; print(run(Recipe(**{}, fast=True)).precision, native_bfloat16())"
+    without = os.environ | {"ATEN_CPU_CAPABILITY": "avx2"}
+    said = subprocess.run([sys.executable, "-c", code.format(TINY)], env=without, capture_output=True, text=True)
+    assert said.stdout == "float32 False\n", said.stderr
+
+
+@pytest.mark.parametrize(("native", "precision"), [(True, "bfloat16"), (False, "float32")])
+def test_a_fast_run_says_what_it_was_computed_in_and_another_is_always_float32(monkeypatch, native, precision):
+    monkeypatch.setattr(recipes, "native_bfloat16", lambda: native)
+    assert run(Recipe(**TINY, fast=True)).precision == precision
+    assert run(Recipe(**TINY)).precision == "float32"
+
+
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
         ({"attention": "mpl"}, "attention: got 'mpl', expected one of .* did you mean 'mlp'"),
         ({"backbone": "resnets"}, "backbone: got 'resnets'.* did you mean 'resnet'"),
-        ({"precision": "float16"}, "precision: got 'float16'"),
+        ({"fast": "yes"}, "fast: got 'yes', expected true or false"),
+        ({"shuffled": "no"}, "shuffled: got 'no', expected true or false"),
         ({"ranking": "anovas", "share": 0.1}, "ranking: got 'anovas'.* did you mean 'anova'"),
         ({"ranking": "anova"}, "share: got 0.0"),
         ({"share": 0.5}, "share: got 0.5"),

@@ -1,12 +1,13 @@
 """A table on disk that survives its writers."""
 
 import csv
+from dataclasses import replace
 
 import pytest
 import torch
 
 from gsa_utils.recipes import Recipe, Result
-from gsa_utils.results import COLUMNS, append, finished, load_results
+from gsa_utils.results import COLUMNS, FIRST_COLUMNS, append, finished, load_results
 
 MAP = torch.rand(4, 4, generator=torch.Generator().manual_seed(0))
 
@@ -62,6 +63,23 @@ def test_a_torn_header_is_written_anew(tmp_path):
     (tmp_path / "runs.csv").write_text("dataset,atten")
     append(tmp_path, result())
     assert list(load_results(tmp_path)) == [result().recipe]
+
+
+def test_a_table_of_the_first_version_is_read_its_half_precision_included_and_left_as_it_is(tmp_path):
+    append(tmp_path, replace(result(fast=True), precision="bfloat16"))
+    append(tmp_path, replace(result(1), precision="float32"))
+    table = tmp_path / "runs.csv"
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    with table.open("w", newline="") as file:
+        first = csv.DictWriter(file, FIRST_COLUMNS, extrasaction="ignore", lineterminator="\n")
+        first.writeheader()
+        first.writerows(rows)
+    before, read = table.read_bytes(), load_results(tmp_path)
+    assert [(r.recipe.fast, r.precision) for r in read.values()] == [(True, "bfloat16"), (False, "float32")]
+    with pytest.raises(ValueError, match="folder: got .*runs.csv with an earlier version's columns"):
+        append(tmp_path, result(2))
+    assert table.read_bytes() == before
 
 
 def test_a_table_with_other_columns_is_refused_and_left_as_it_is(tmp_path):
