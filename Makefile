@@ -52,9 +52,10 @@ test-offline: $(INSTALLED)  ## the data tests and the tutorial with no data and 
 notebooks: $(INSTALLED)  ## re-execute the committed lessons in place and clean them (ARGS="--only 03")
 	$(ONE_THREAD) $(RUN) notebooks/run.py refresh $(ARGS)
 
-lint: $(INSTALLED)  ## ruff over the package, the tests and the lessons
+lint: $(INSTALLED)  ## ruff over the package, the tests and the lessons; arrows between the package's rooms
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	.venv/bin/lint-imports --no-logo --no-cache
 
 bench: $(INSTALLED)  ## remake the tables of costs in results/ (half an hour of a machine that does nothing else)
 	for name in pixel_features step_cost inference start_up; do $(RUN) benchmarks/$$name.py || exit; done

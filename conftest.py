@@ -1,14 +1,11 @@
 """nbval runs the committed notebooks only where their image sets can be had; everything else is pytest's default."""
 
 import os
-import sys
 from functools import cache
 from pathlib import Path
 
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parent / "notebooks"))
 import clean
+import pytest
 import run
 
 

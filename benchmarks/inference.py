@@ -16,7 +16,7 @@ from torch import nn
 from turns import compared, keep_memory, made_with, take_turns, write_table
 
 from gsa_utils import GlobalSpatialAttention, attend
-from gsa_utils.backbones import PLACES
+from gsa_utils.networks.backbones import PLACES
 
 PLAIN, TURNS, MIDDLE = "plain", 41, PLACES["resnet"]["middle"]
 

@@ -22,7 +22,7 @@ import nbformat
 import torch
 
 from gsa_utils import GlobalSpatialAttention, ImageSet, MapInspector, TrainingRun, attend, build_backbone
-from gsa_utils.panel import TABS
+from gsa_utils.widgets.panel import TABS
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "browser"))

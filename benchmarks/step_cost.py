@@ -25,9 +25,9 @@ from turns import compared, keep_memory, made_with, ratios, take_turns, write_ta
 
 from gsa_utils import GlobalSpatialAttention, attend, build_backbone, pixel_features
 from gsa_utils.attention import WeightMap
-from gsa_utils.backbones import PLACES
-from gsa_utils.peers import PEERS, add_local_attention
-from gsa_utils.streaming import blocks
+from gsa_utils.networks.backbones import PLACES
+from gsa_utils.networks.local_attention import PEERS, add_local_attention
+from gsa_utils.pixels.stream import blocks
 
 COUNTS, RANK = (100, 10_000, 1_000_000), 64
 BASE, TO_INPUT, TURNS = "no attention", "no attention, gradient to the input", 31

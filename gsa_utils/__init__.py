@@ -10,27 +10,27 @@ __version__ = "0.1.0"
 
 _HOME = {
     "ImageSet": "images",
-    "make_phantom": "phantoms",
-    "DataUnavailable": "datasets",
-    "load_image_set": "datasets",
-    "load_image_folder": "folders",
-    "pixel_features": "pixels",
+    "make_phantom": "datasets.phantoms",
+    "DataUnavailable": "datasets.load",
+    "load_image_set": "datasets.load",
+    "load_image_folder": "datasets.folder",
+    "pixel_features": "pixels.features",
     "GlobalSpatialAttention": "attention",
     "FreeMap": "attention",
     "attend": "attention",
-    "build_backbone": "backbones",
-    "TrainingRun": "training",
-    "fit": "training",
-    "evaluate": "evaluation",
-    "alignment": "map_quality",
-    "localisation": "map_quality",
-    "stability": "map_quality",
-    "knock_out": "knockout",
-    "LiveTraining": "live",
-    "MapInspector": "inspector",
+    "build_backbone": "networks.backbones",
+    "TrainingRun": "training.loop",
+    "fit": "training.loop",
+    "evaluate": "evaluation.scores",
+    "alignment": "evaluation.maps",
+    "localisation": "evaluation.maps",
+    "stability": "evaluation.maps",
+    "knock_out": "evaluation.knockout",
+    "LiveTraining": "widgets.live",
+    "MapInspector": "widgets.inspector",
 }
 # `from gsa_utils import *` must not need widgets.
-__all__ = ["__version__", *(name for name, module in _HOME.items() if module != "inspector")]
+__all__ = ["__version__", *(name for name, module in _HOME.items() if module != "widgets.inspector")]
 
 
 def __getattr__(name: str) -> object:

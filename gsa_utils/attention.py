@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gsa_utils.errors import bad_value, height_and_width, unknown_name, whole_number
+from gsa_utils.arguments import bad_value, height_and_width, unknown_name, whole_number
 
 
 class WeightMap(nn.Module):

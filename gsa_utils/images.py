@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from gsa_utils.errors import bad_value
+from gsa_utils.arguments import bad_value
 
 
 @dataclass(frozen=True, eq=False)

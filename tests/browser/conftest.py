@@ -15,7 +15,7 @@ SMALL = {"dataset": "phantom-chest", "train_images": 80, "valid_images": 60, "ep
 # A knock-out as long as on a larger set: a browser on a busy machine has time to cancel it.
 SLOW_KNOCK_OUT = """
 import time
-from gsa_utils import knockout
+from gsa_utils.evaluation import knockout
 
 quick = knockout.evaluate
 knockout.evaluate = lambda *given: time.sleep(0.1) or quick(*given)

@@ -9,8 +9,8 @@ import re
 import pytest
 from front_end import LOOPBACK, SHOTS, open_page, serve
 
-from gsa_utils.knockout import knock_out
-from gsa_utils.panel import CONTROLS, TABS
+from gsa_utils.evaluation.knockout import knock_out
+from gsa_utils.widgets.panel import CONTROLS, TABS
 
 SLIDERS = {"position": "epochs", "opacity": "epochs", "threshold": "epochs", "epoch": "epochs"}
 SLIDERS |= {"row": "pixel", "column": "pixel", "rows": "knock-out", "columns": "knock-out"}

@@ -1,0 +1,1 @@
+"""Image sets: by name, from a folder of your own, generated."""

@@ -1,0 +1,156 @@
+"""Image sets from a folder of your own: one sub-folder per class, grey or colour, 8 or 16 bits."""
+
+import os
+import warnings
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from gsa_utils.arguments import bad_value, height_and_width, unknown_name
+from gsa_utils.datasets.load import SPLITS, split_in_three
+from gsa_utils.images import ImageSet
+
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
+# Other people's names for split folders: taken for classes, they would teach a model to tell training from testing.
+MISNAMED_SPLITS = {*SPLITS, "training", "valid", "validation", "testing"}
+
+
+def load_image_folder(
+    path: str | os.PathLike,
+    size: int | tuple[int, int],
+    split: str = "train",
+    groups: Callable[[Path], Hashable] | None = None,
+) -> ImageSet:
+    """One split of your own images: a folder with one sub-folder per class, whose sorted names are the class names.
+
+    Where `path` holds train, val or test folders, these are the splits; else all images are divided 70 : 15 : 15, the
+    same way every time. Deeper folders are searched too; files that are no images are left out with a warning.
+    Images come out (N, 1, height, width), or (N, 3, height, width) if any image of any split is in colour. Deep grey
+    images (16 bits) are divided by one number: the smallest 2^k - 1 that no pixel of the folder exceeds, because
+    scanners store 10, 12 or 14 bits in 16. Resizing is antialiased (Lanczos) and does not keep the aspect ratio.
+
+    Args:
+        path: the folder.
+        size: rows and columns, or (height, width), of every image that comes out.
+        split: "train", "val" or "test".
+        groups: gives the person or patient of an image file; no group straddles two splits.
+
+    Raises:
+        ValueError: names the argument: no such folder, no classes, a class without images, an image that cannot be
+            read, a group in two of your split folders, too few images to divide, an unknown split, a bad size.
+    """
+    if split not in SPLITS:
+        raise unknown_name("split", split, SPLITS)
+    shape = height_and_width("size", size)
+    if groups is not None and not callable(groups):
+        raise bad_value("groups", repr(groups), "a function from an image's path to its person or patient, or None")
+    path = Path(path).expanduser()
+    class_names, files, labels, parts = _list_images(path)
+    people = [(groups or str)(file) for file in files]  # without groups each image is one
+    if None in people:
+        raise bad_value("groups", f"None for {files[people.index(None)]}", "a person or patient of every image")
+    people = _number_groups([str(person) for person in people], parts)
+    if parts[0]:
+        chosen = torch.tensor([part == split for part in parts])
+        if not chosen.any():
+            raise bad_value("split", repr(split), f"one of the folders in {path}: {', '.join(sorted(set(parts)))}")
+    else:
+        chosen = _choose_part(labels, people, class_names, split)
+    colour, white = _colour_and_white(files)  # of all files: every split comes out alike
+    chosen = chosen.nonzero()[:, 0]
+    images = torch.from_numpy(np.stack([_pixels(files[i], shape, colour, white) for i in chosen]))
+    return ImageSet(images, labels[chosen], class_names, people[chosen] if groups else None, name=path.name)
+
+
+def _sub_folders(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        raise bad_value("path", folder, "an existing folder with one sub-folder per class")
+    return sorted(f.name for f in folder.iterdir() if f.is_dir() and not _hidden(Path(f.name)))
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith((".", "__MACOSX")) for part in path.parts)
+
+
+def _list_images(path: Path) -> tuple[tuple[str, ...], list[Path], Tensor, list[str]]:
+    """Class names; then of each image its file, its class number, and the split folder it lies in ("" for none)."""
+    names = _sub_folders(path)
+    parts = [n for n in SPLITS if n in names] if "train" in names or set(names) <= set(SPLITS) else [""]
+    if misnamed := [name for name in names if name.lower() in MISNAMED_SPLITS and name not in parts]:
+        raise bad_value("path", f"{path} with a folder {misnamed[0]}", f"split folders named {', '.join(SPLITS)}")
+    class_names = tuple(sorted({name for part in parts for name in _sub_folders(path / part)}))
+    if not class_names:
+        raise bad_value("path", f"{path} without class folders", "one sub-folder per class (in each split folder)")
+    found, others = [], []
+    for part, name in product(parts, class_names):
+        folder = path / part / name
+        inside = sorted(f for f in folder.rglob("*") if f.is_file() and not _hidden(f.relative_to(folder)))
+        images = [f for f in inside if f.suffix.lower() in IMAGE_SUFFIXES]
+        if not images:
+            came = f"{folder} with no image among {len(inside)} files"
+            raise bad_value("path", came, f"at least one image of every class ({' '.join(IMAGE_SUFFIXES)})")
+        found += [(f, class_names.index(name), part) for f in images]
+        others += [f for f in inside if f.suffix.lower() not in IMAGE_SUFFIXES]
+    if others:
+        came = f"left out {len(others)} of {len(found) + len(others)} files, no images: {others[0]}"
+        warnings.warn(f"{path}: {came} ...", stacklevel=3)
+    files, labels, parts = zip(*found, strict=True)
+    return class_names, list(files), torch.tensor(labels), list(parts)
+
+
+def _number_groups(people: list[str], parts: list[str]) -> Tensor:
+    """Each image's person or patient as a number, the same in every split; nobody may be in two split folders."""
+    home = {}
+    for person, part in zip(people, parts, strict=True):
+        if home.setdefault(person, part) != part:
+            raise bad_value("groups", f"{person!r} in {home[person]} and in {part}", "each group in one split only")
+    return torch.from_numpy(np.unique(people, return_inverse=True)[1])
+
+
+def _choose_part(labels: Tensor, people: Tensor, class_names: tuple[str, ...], split: str) -> Tensor:
+    """(N,) bool, what `split` gets. Decided on blank images, so that no file need be read to be left out."""
+    if (count := len(people.unique())) < 6:
+        raise bad_value("path", f"{count} images or groups", "at least 6 to divide, or train, val and test folders")
+    blank = ImageSet(torch.zeros((len(labels), 1, 1, 1), dtype=torch.uint8), labels, class_names, people)
+    return torch.isin(people, split_in_three(blank)[split].groups)
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Image.Image]:
+    try:
+        with Image.open(file) as image:
+            yield image
+    except Exception as error:  # each of Pillow's decoders has its own ways to fail
+        raise bad_value("path", f"{file}, which cannot be read ({error})", "an 8- or 16-bit image") from error
+
+
+def _colour_and_white(files: list[Path]) -> tuple[bool, int]:
+    """Whether any file is a colour image (even if all its pixels are grey), and what is white in the deep grey ones."""
+    colour, highest = False, 255
+    for file in files:
+        with _opened(file) as image:  # reads no pixels
+            colour |= image.mode not in GREY_MODES
+            if image.mode.startswith("I"):
+                highest = max(highest, int(np.asarray(image).max()))
+    return colour, 2 ** highest.bit_length() - 1
+
+
+def _pixels(file: Path, shape: tuple[int, int], colour: bool, white: int) -> np.ndarray:
+    """(C, height, width) uint8"""
+    with _opened(file) as image:
+        image = ImageOps.exif_transpose(image)  # cameras store "turn me", which would leave the images unaligned
+        values = np.asarray(image)
+        if image.mode == "F" or values.min() < 0:
+            raise ValueError("fractional or negative intensities, whose black and white are unknown")
+        if image.mode.startswith("I"):
+            image = Image.fromarray((values * (255 / white)).round().astype(np.uint8))
+        image = image.convert("RGB" if colour else "L").resize(shape[::-1], Image.Resampling.LANCZOS)
+    pixels = np.asarray(image)  # (H, W) or (H, W, 3)
+    return pixels.transpose(2, 0, 1) if colour else pixels[None]

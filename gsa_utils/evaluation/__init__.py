@@ -1,0 +1,1 @@
+"""Scores of a model, measures of a map, and what both are held against."""

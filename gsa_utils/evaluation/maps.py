@@ -1,0 +1,98 @@
+"""How good is a map: against a known region, over seeds, and are the images aligned at all?"""
+
+from collections.abc import Iterable
+from itertools import combinations
+
+import torch
+from jaxtyping import Bool, Float, Num
+from scipy.stats import spearmanr
+from sklearn.metrics import average_precision_score, roc_auc_score
+from torch import Tensor
+
+from gsa_utils.arguments import bad_value
+from gsa_utils.images import ImageSet
+
+
+def localisation(weight_map: Float[Tensor, "height width"], region: Bool[Tensor, "height width"]) -> dict[str, float]:
+    """How well a map finds a known region, each pixel being one sample of a two-class problem.
+
+    Returns:
+        auroc: chance that a pixel of the region outweighs one outside, ties counting half; 0.5 for a constant map.
+        auprc: average precision; the region's share of the image for a constant map.
+        energy: share of the map's total weight that lies in the region, of a map that is nowhere negative.
+
+    The first two depend on the order of the weights only. A CNN can undo a uniform rescaling of its input, so order and
+    contrast mean something, absolute weights do not; read `energy` beside the region's share of the image.
+
+    Raises:
+        ValueError: sizes that differ, a region that is empty or everything, weights that are negative or not finite.
+    """
+    weights, inside = weight_map.detach().double().cpu(), region.cpu()
+    if weights.ndim != 2 or inside.shape != weights.shape or inside.dtype != torch.bool:
+        came = f"{inside.dtype} of shape {tuple(inside.shape)}"
+        raise bad_value("region", came, f"a bool tensor of the map's shape {tuple(weights.shape)}, two-dimensional")
+    if not torch.isfinite(weights).all() or weights.min() < 0:
+        raise bad_value(
+            "weight_map", f"values from {weights.min():g} to {weights.max():g}", "finite weights, none negative"
+        )
+    if inside.all() or not inside.any():
+        raise bad_value(
+            "region", f"{int(inside.sum())} of {inside.numel()} pixels", "some pixels inside and some outside"
+        )
+    truth, score = inside.flatten().numpy(), weights.flatten().numpy()
+    return {
+        "auroc": float(roc_auc_score(truth, score)),
+        "auprc": float(average_precision_score(truth, score)),
+        "energy": float(score[truth].sum() / score.sum()) if score.any() else 0.0,
+    }
+
+
+def stability(maps: Iterable[Float[Tensor, "height width"]]) -> float:
+    """Mean Spearman rank correlation over all pairs of maps, of other seeds, say; 1 when all order the pixels alike.
+
+    NaN if a map is constant: it has no order to agree with.
+
+    Raises:
+        ValueError: fewer than two maps, or maps of different sizes, NaN or infinity.
+    """
+    maps = [m.detach().float().cpu() for m in maps]
+    if len(maps) < 2:
+        raise bad_value("maps", f"{len(maps)} map(s)", "at least two")
+    if any(m.shape != maps[0].shape for m in maps):
+        raise bad_value("maps", f"shapes {sorted({tuple(m.shape) for m in maps})}", "maps of one size")
+    if not all(torch.isfinite(m).all() for m in maps):
+        raise bad_value("maps", "NaN or infinite weights", "finite weights")
+    if any(m.min() == m.max() for m in maps):
+        return float("nan")
+    pairs = [spearmanr(a.flatten().numpy(), b.flatten().numpy()).statistic for a, b in combinations(maps, 2)]
+    return float(sum(pairs) / len(pairs))
+
+
+def alignment(images: ImageSet | Num[Tensor, "n channels height width"]) -> float:
+    """How far the images share one frame: the mean correlation of an image with the mean of all the others.
+
+    1 for copies of one image, about 0 for images that have nothing in common place by place. The measure is this
+    repository's choice. Each image is standardised first; a constant image counts as 0.
+
+    Raises:
+        ValueError: fewer than two images, NaN or infinity.
+    """
+    images = images.images if isinstance(images, ImageSet) else images
+    if images.ndim != 4 or len(images) < 2:
+        raise bad_value("images", f"shape {tuple(images.shape)}", "at least two images (N, C, H, W)")
+    total, score = torch.zeros(images[0].numel(), device=images.device), 0.0
+    for batch in images.split(1024):
+        total += _standardised(batch).sum(dim=0)
+    for batch in images.split(1024):
+        x = _standardised(batch)  # (b, C*H*W)
+        others = total - x  # leaving the image out: it would agree with itself
+        score += torch.cosine_similarity(x, others - others.mean(dim=1, keepdim=True)).sum().item()
+    return score / len(images)
+
+
+def _standardised(batch: Tensor) -> Float[Tensor, "batch pixels"]:
+    x = batch.float().flatten(1)
+    if not torch.isfinite(x).all():
+        raise bad_value("images", "NaN or infinite values", "finite intensities")
+    x = x - x.mean(dim=1, keepdim=True)
+    return x / x.norm(dim=1, keepdim=True).clamp(min=1e-6)

@@ -1,0 +1,41 @@
+"""What the notebooks share: the set-up line, figures with alternative text, and the checks of the exercises."""
+
+from gsa_utils.lessons.lesson_05 import check_blank, check_chance, check_settled, check_surest_mistake
+from gsa_utils.lessons.lesson_06 import check_choose_rate, check_interval
+from gsa_utils.lessons.lesson_07 import check_pointing_game, check_top_pixels
+from gsa_utils.lessons.lesson_08 import check_add_batch, check_network_seconds
+from gsa_utils.lessons.notebook import (
+    check_alignment,
+    check_auroc,
+    check_compress,
+    check_data_matrix,
+    check_one_map,
+    check_paired,
+    check_sgd_step,
+    check_standardise,
+    set_up,
+    show,
+)
+
+__all__ = [
+    "check_add_batch",
+    "check_alignment",
+    "check_auroc",
+    "check_blank",
+    "check_chance",
+    "check_choose_rate",
+    "check_compress",
+    "check_data_matrix",
+    "check_interval",
+    "check_network_seconds",
+    "check_one_map",
+    "check_paired",
+    "check_pointing_game",
+    "check_settled",
+    "check_sgd_step",
+    "check_standardise",
+    "check_surest_mistake",
+    "check_top_pixels",
+    "set_up",
+    "show",
+]

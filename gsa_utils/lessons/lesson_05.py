@@ -1,0 +1,106 @@
+"""Checks of lesson 05: two questions to the inspector, two functions to write."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from gsa_utils.evaluation.maps import stability
+from gsa_utils.lessons.answers import WrongAnswer, compare, random
+
+if TYPE_CHECKING:
+    from gsa_utils.widgets.inspector import MapInspector
+
+SETTLED = 0.9  # rank correlation with the kept map
+
+
+def _started(exercise: str, answer: int | None, end: int, first: int = 0) -> bool:
+    if answer is None:
+        print(f"Exercise {exercise}: not started yet. The notebook runs on.")
+        return False
+    if isinstance(answer, bool) or not isinstance(answer, int) or not first <= answer < end:
+        raise WrongAnswer(f"Exercise {exercise}: expected a whole number, {first} to {end - 1}, got {answer!r}")
+    return True
+
+
+def check_surest_mistake(panel: "MapInspector", answer: int | None) -> None:
+    """Exercise 5.1: the number of the wrong prediction with the highest probability."""
+    shown = panel.shown
+    if not _started("5.1", answer, len(shown.right)):
+        return
+    said, sure, wrong = "Exercise 5.1: ", shown.probabilities.max(dim=1).values, shown.passing(None, right=False)
+    if not wrong:
+        raise WrongAnswer(said + "no prediction is wrong here: train for fewer epochs")
+    surest = max(wrong, key=lambda number: sure[number].item())
+    if sure[answer] == sure[surest] and not shown.right[answer]:
+        print(said + "right.")
+    elif answer < len(wrong) and wrong[answer] == surest:
+        raise WrongAnswer(said + "this is its place among the mistakes, from 0: the caption has its number")
+    elif answer == wrong.index(surest) + 1:
+        raise WrongAnswer(said + "this is its place among the mistakes, from 1: the caption has its number")
+    elif shown.right[answer]:
+        raise WrongAnswer(said + f"the prediction of image {answer} is right: set `predicted` to wrong")
+    else:
+        raise WrongAnswer(said + f"image {answer} is a mistake, of probability {sure[answer]:.3f}; one is surer")
+
+
+def check_settled(panel: "MapInspector", answer: int | None) -> None:
+    """Exercise 5.2: the first epoch, from 1, whose map has a rank correlation of 0.9 or more with the kept one."""
+    maps = panel.shown.run.maps
+    if not _started("5.2", answer, len(maps) + 1, first=1):
+        return
+    kept = maps[panel.shown.run.best_epoch]
+    alike = [stability([weights, kept]) for weights in maps]
+    first = next(epoch for epoch, value in enumerate(alike, 1) if value >= SETTLED)
+    said = f"Exercise 5.2: after epoch {answer} the rank correlation is {alike[answer - 1]:.3f}, "
+    if answer == first:
+        print("Exercise 5.2: right.")
+    elif answer == first - 1:
+        raise WrongAnswer(said + "not yet there; the next epoch is. Does the slider count from 1?")
+    elif alike[answer - 1] < SETTLED:
+        raise WrongAnswer(said + f"below {SETTLED}")
+    else:
+        raise WrongAnswer(said + f"but an earlier epoch has {SETTLED} or more as well")
+
+
+def check_blank(attempt: Callable[[UInt8[Tensor, "n c h w"], Bool[Tensor, "h w"]], Tensor]) -> None:
+    """Exercise 5.3: the pixels of the mask set to their mean over all images."""
+    images, mask = (random(4, 1, 3, 5) * 255).round(), random(3, 5, seed=1) > 0.5
+    before, mean = images.clone(), images.mean(dim=0)
+
+    def answer() -> Tensor:
+        came = attempt(images, mask)
+        if not torch.equal(images, before):
+            raise WrongAnswer("Exercise 5.3: the images themselves were changed: return new ones")
+        return came
+
+    mistakes = {
+        "the pixels were made black: black is a value that lungs have, and others don't": lambda: images * ~mask,
+        "each image was filled with its own mean: that still differs from image to image": lambda: torch.where(
+            mask, images.mean(dim=(1, 2, 3), keepdim=True), images
+        ),
+        "one number for all pixels: each pixel has its own mean over the images": lambda: torch.where(
+            mask, images.mean(), images
+        ),
+        "the pixels of the mask were kept and the others blanked": lambda: torch.where(mask, images, mean),
+        "the images came back as they were": lambda: images,
+    }
+    compare("5.3", answer, torch.where(mask, mean, images), mistakes)
+
+
+def check_chance(attempt: Callable[[float, Float[Tensor, "draws"]], float]) -> None:
+    """Exercise 5.4: the chance that a score at least as low is drawn, our own draw counted."""
+    low, draws = 0.80, torch.tensor([0.90, 0.80, 0.78, 0.80, 0.85, 0.88, 0.91, 0.79, 0.93])
+    as_low = (draws <= low).double().sum()
+    mistakes = {
+        "our own result is a draw too: count it above and below the line": lambda: as_low / len(draws),
+        "our own result belongs above the line as well": lambda: as_low / (len(draws) + 1),
+        "our own result belongs below the line as well": lambda: (as_low + 1) / len(draws),
+        "a draw as low as ours counts too: <= and not <": lambda: ((draws < low).sum() + 1) / (len(draws) + 1),
+        "these are the draws that are higher: count those as low as ours, or lower": lambda: (
+            ((draws >= low).sum() + 1) / (len(draws) + 1)
+        ),
+    }
+    compare("5.4", lambda: attempt(low, draws.clone()), (as_low + 1) / (len(draws) + 1), mistakes)

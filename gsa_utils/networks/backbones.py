@@ -1,0 +1,92 @@
+"""The paper's four CNN families for small images, and a small CNN that trains in seconds.
+
+The families are torchvision's, with two changes that small images need (both common for CIFAR-sized images, neither
+from the paper): a 3x3 stem of stride 1 in place of the wide strided one, and no pooling before the first stage.
+"""
+
+from collections import OrderedDict
+
+import torchvision.models as zoo
+from torch import nn
+
+from gsa_utils.arguments import bad_value, height_and_width, unknown_name
+
+# The submodules that a map can be attached to: what enters them comes from the stem (early), from about half of the
+# network (middle), from its second last stage (late), and is next averaged over the image (pool). DenseNet normalises
+# and rectifies between the last two.
+PLACES = {
+    "small": {"early": "0.1", "middle": "1", "late": "2", "pool": "3"},
+    "googlenet": {"early": "conv2", "middle": "inception4a", "late": "inception5a", "pool": "avgpool"},
+    "vgg": {"early": "features.3", "middle": "features.8", "late": "features.15", "pool": "avgpool"},
+    "resnet": {"early": "layer1", "middle": "layer3", "late": "layer4", "pool": "avgpool"},
+    "densenet": {
+        "early": "features.denseblock1",
+        "middle": "features.denseblock2",
+        "late": "features.denseblock3",
+        "pool": "features.norm5",
+    },
+}
+MIDDLE_LAYER = {name: places["middle"] for name, places in PLACES.items()}  # where lesson 04 has the map
+
+
+def build_backbone(name: str, in_channels: int, num_classes: int, image_size: int | tuple[int, int]) -> nn.Module:
+    """A randomly initialised CNN from (B, in_channels, H, W) to logits (B, num_classes).
+
+    Args:
+        name: "googlenet", "vgg" (11 layers, batch norm), "resnet" (18), "densenet" (three blocks), or "small", three
+            convolutions, not from the paper.
+        image_size: height and width of the images, or one number for both; each network halves it two or three times.
+
+    Raises:
+        ValueError: an unknown name, a size below 16 pixels, or fewer than two classes.
+    """
+    builders = {"small": _small, "googlenet": _googlenet, "vgg": _vgg, "resnet": _resnet, "densenet": _densenet}
+    if name not in builders:
+        raise unknown_name("name", name, builders)
+    if min(height_and_width("image_size", image_size)) < 16:
+        raise bad_value("image_size", image_size, "at least 16 pixels a side")
+    if in_channels < 1:
+        raise bad_value("in_channels", in_channels, "1 for grey images, 3 for colour")
+    if num_classes < 2:
+        raise bad_value("num_classes", num_classes, "at least 2")
+    return builders[name](in_channels, num_classes)
+
+
+def _stem(in_channels: int, out_channels: int) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=False)
+
+
+def _small(in_channels: int, num_classes: int) -> nn.Module:
+    def block(inputs: int, outputs: int) -> nn.Module:
+        return nn.Sequential(_stem(inputs, outputs), nn.BatchNorm2d(outputs), nn.ReLU(), nn.MaxPool2d(2))
+
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, num_classes))
+    return nn.Sequential(block(in_channels, 16), block(16, 32), block(32, 64), head)
+
+
+def _resnet(in_channels: int, num_classes: int) -> nn.Module:
+    net = zoo.resnet18(num_classes=num_classes)
+    net.conv1, net.maxpool = _stem(in_channels, 64), nn.Identity()
+    return net
+
+
+def _vgg(in_channels: int, num_classes: int) -> nn.Module:
+    # Eleven layers with batch norm (configuration A of arXiv:1409.1556), without the last two halvings and with one
+    # linear layer: the original head of 120 million weights is made for 224 pixels.
+    layers = zoo.vgg.make_layers([64, "M", 128, "M", 256, 256, "M", 512, 512, 512, 512], batch_norm=True)
+    layers[0] = nn.Conv2d(in_channels, 64, kernel_size=3, padding=1)
+    head = {"avgpool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(), "classifier": nn.Linear(512, num_classes)}
+    return nn.Sequential(OrderedDict(features=layers, **head))
+
+
+def _densenet(in_channels: int, num_classes: int) -> nn.Module:
+    # DenseNet-BC for small images as in its paper (arXiv:1608.06993): three blocks, growth 12, no pooling in the stem.
+    net = zoo.DenseNet(growth_rate=12, block_config=(8, 8, 8), num_init_features=24, num_classes=num_classes)
+    net.features.conv0, net.features.pool0 = _stem(in_channels, 24), nn.Identity()
+    return net
+
+
+def _googlenet(in_channels: int, num_classes: int) -> nn.Module:
+    net = zoo.GoogLeNet(num_classes=num_classes, aux_logits=False, init_weights=False)
+    net.conv1.conv, net.maxpool1 = _stem(in_channels, 64), nn.Identity()
+    return net

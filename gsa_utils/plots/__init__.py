@@ -1,0 +1,29 @@
+"""Every figure of the lessons, as pure functions from tensors to a Figure or an RGB array."""
+
+from gsa_utils.plots.images import (
+    contact_sheet,
+    curves,
+    data_matrix,
+    image_rows,
+    inspected,
+    pixel_scatter,
+    seeds,
+    training_progress,
+    weight_maps,
+)
+from gsa_utils.plots.scores import bands, costs, intervals
+
+__all__ = [
+    "bands",
+    "contact_sheet",
+    "costs",
+    "curves",
+    "data_matrix",
+    "image_rows",
+    "inspected",
+    "intervals",
+    "pixel_scatter",
+    "seeds",
+    "training_progress",
+    "weight_maps",
+]

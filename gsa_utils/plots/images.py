@@ -1,0 +1,266 @@
+"""Every figure of the lessons, as pure functions that take tensors and return a Figure; none of them knows a model.
+
+Weight maps have one colour map, viridis (perceptually uniform, readable for colour-blind people), and a colour bar;
+images are grey. Nothing here touches pyplot, so no figure is left open.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Num
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from torch import Tensor
+
+from gsa_utils.arguments import bad_value
+from gsa_utils.plots.overlay import RGB, array, line_colour, overlay, styled
+
+
+@styled
+def image_rows(
+    rows: Mapping[str, Sequence[Num[Tensor, "height width"]]],
+    titles: Sequence[str] = (),
+    limits: tuple[float, float] | None = None,
+) -> Figure:
+    """Grey images in named rows, `titles` above the columns; `limits` (black, white) for all, or each its own."""
+    if not rows or not all(len(row) for row in rows.values()):
+        raise bad_value("rows", {name: len(row) for name, row in rows.items()}, "at least one image in each row")
+    columns = max(len(row) for row in rows.values())
+    figure = Figure(figsize=(1.75 * columns + 1, 1.85 * len(rows) + (0.3 if titles else 0)))
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for row, (name, images) in zip(axes, rows.items(), strict=True):
+        for place, ax in enumerate(row):
+            if place < len(images):
+                ax.imshow(array(images[place]), cmap="gray", **dict(zip(("vmin", "vmax"), limits or (), strict=False)))
+            _bare(ax, visible=place < len(images))
+        row[0].set_ylabel(name, rotation=0, ha="right", va="center")
+    for ax, title in zip(axes[0], titles, strict=False):
+        ax.set_title(title, loc="center")
+    return figure
+
+
+@styled
+def weight_maps(
+    maps: Mapping[str, Float[Tensor, "height width"]],
+    image: Num[Tensor, "height width"] | None = None,
+    region: Bool[Tensor, "height width"] | None = None,
+    shared_scale: bool = True,
+    unit: str = "weight",
+) -> Figure:
+    """Maps side by side, after the image where one is given, with the outline of the region.
+
+    With `shared_scale` one colour bar from the lowest to the highest weight of all maps; else one for each.
+    """
+    if not maps:
+        raise bad_value("maps", "none", "at least one weight map")
+    panels = len(maps) + (image is not None)
+    figure = Figure(figsize=(2.7 * panels + (0.6 if shared_scale else 0.9 * len(maps)), 2.75))
+    axes = list(figure.subplots(1, panels, squeeze=False)[0])
+    if image is not None:
+        ax = axes.pop(0)
+        ax.imshow(array(image), cmap="gray")
+        ax.set_title("mean image")
+        _outline(ax, region)
+        _bare(ax)
+    low, high = min(array(m).min() for m in maps.values()), max(array(m).max() for m in maps.values())
+    for ax, (name, weights) in zip(axes, maps.items(), strict=True):
+        scale = {"vmin": low, "vmax": high} if shared_scale else {}
+        shown = ax.imshow(array(weights), **scale)
+        ax.set_title(name)
+        _outline(ax, region)
+        _bare(ax)
+        if not shared_scale:
+            _colour_bar(figure, shown, [ax], unit)
+    if shared_scale:
+        _colour_bar(figure, shown, axes, unit)
+    return figure
+
+
+@styled
+def seeds(values: Mapping[str, Sequence[float]], label: str, chance: float | None = None) -> Figure:
+    """One row an arm: a dot for each seed and a line at their mean, so that the spread is seen beside the gain."""
+    figure = Figure(figsize=(7.5, 0.55 * len(values) + 1.3))
+    ax = figure.subplots()
+    for row, scores in enumerate(values.values()):
+        ax.plot(scores, [row] * len(scores), "o", color=line_colour(row), alpha=0.6, markersize=9)
+        mean = float(np.mean(scores))
+        ax.plot([mean, mean], [row - 0.3, row + 0.3], color=line_colour(row), linewidth=3)
+        ax.annotate(f"{mean:.3f}", (1.01, row), xycoords=("axes fraction", "data"), va="center")
+    if chance is not None:
+        ax.axvline(chance, color="0.6", linestyle=":", zorder=0)
+    ax.set_yticks(range(len(values)), list(values))
+    ax.set_ylim(len(values) - 0.4, -0.6)
+    ax.set_xlabel(f"{label} (dots: seeds, bar and number: mean)")
+    return figure
+
+
+@styled
+def curves(
+    lines: Mapping[str, Sequence[float]],
+    ylabel: str,
+    xlabel: str = "epoch",
+    x: Sequence[float] | None = None,
+    mark: float | None = None,
+) -> Figure:
+    """One line for each name; `mark` draws a dotted vertical line, at the best epoch, say."""
+    figure = Figure(figsize=(7.5, 3.6))
+    ax = figure.subplots()
+    for name, values in lines.items():
+        ax.plot(range(1, len(values) + 1) if x is None else x, values, label=name)
+    if mark is not None:
+        ax.axvline(mark, color="0.5", linestyle=":")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=x is None))
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.legend()
+    return figure
+
+
+@styled
+def data_matrix(groups: Mapping[str, Num[Tensor, "rows columns"]], columns: str) -> Figure:
+    """Rows of a matrix as a grey picture, in named groups with a gap between them, all on one scale."""
+    if not groups:
+        raise bad_value("groups", "none", "at least one group of rows")
+    heights = [len(rows) for rows in groups.values()]
+    figure = Figure(figsize=(9, 0.13 * sum(heights) + 0.9))
+    axes = figure.subplots(len(groups), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    low, high = (pick([pick([row.min(), row.max()]) for row in groups.values()]) for pick in (min, max))
+    for ax, (name, rows) in zip(axes, groups.items(), strict=True):
+        ax.imshow(array(rows), cmap="gray", aspect="auto", vmin=float(low), vmax=float(high))
+        ax.set_ylabel(name, rotation=0, ha="right", va="center")
+        ax.set_yticks([])
+    axes[-1].set_xlabel(columns)
+    return figure
+
+
+@styled
+def pixel_scatter(
+    points: Float[Tensor, "pixels 2"],
+    groups: Int[Tensor, "height width"],
+    names: Sequence[str],
+    axes: tuple[str, str],
+    image: Num[Tensor, "height width"] | None = None,
+) -> Figure:
+    """Pixels as points of a plane, coloured by the group they belong to, beside the image with the same colours."""
+    figure = Figure(figsize=(11, 4.6))
+    left, right = figure.subplots(1, 2, width_ratios=[1, 1.5])
+    colours = ["0.6", *map(line_colour, range(len(names) - 1))]  # the first group is the rest
+    flat, points = array(groups).flatten(), array(points)
+    painted = np.array([to_rgb(colour) for colour in colours])[array(groups)]
+    if image is not None:
+        grey = array(image).astype(float)
+        grey = (grey - grey.min()) / (np.ptp(grey) or 1)
+        painted = 0.35 * painted + 0.65 * grey[..., None]
+    left.imshow(painted)
+    left.set_title("where the pixel lies")
+    _bare(left)
+    for number, name in enumerate(names):
+        chosen = points[flat == number]
+        right.plot(chosen[:, 0], chosen[:, 1], "o", color=colours[number], alpha=0.5, markersize=4, label=name)
+    right.set(xlabel=axes[0], ylabel=axes[1], title="what it does across images", aspect="equal")
+    right.legend(markerscale=2.5, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+@styled
+def contact_sheet(
+    image: Num[Tensor, "channels height width"],
+    maps: Mapping[str, Float[Tensor, "height width"]],
+    thresholds: Sequence[float],
+    opacity: float = 0.6,
+) -> Figure:
+    """Thresholds down, maps across, on one scale of colours: what the inspector shows, for paper."""
+    limits = min(m.min().item() for m in maps.values()), max(m.max().item() for m in maps.values())
+    figure = Figure(figsize=(2.1 * len(maps) + 2.3, 2.2 * len(thresholds) + 0.3))
+    axes = figure.subplots(len(thresholds), len(maps), squeeze=False)
+    for row, threshold in zip(axes, thresholds, strict=True):
+        for ax, weights in zip(row, maps.values(), strict=True):
+            inside = weights >= threshold
+            ax.imshow(overlay(image, weights, opacity, limits, inside, side=170))
+            ax.set_xlabel(f"{inside.float().mean():.0%} inside", fontsize=12)
+            _bare(ax)
+        row[0].set_ylabel(f"threshold\n{threshold:.2f}", rotation=0, ha="right", va="center")
+    for ax, name in zip(axes[0], maps, strict=True):
+        ax.set_title(name, loc="center")
+    _colour_bar(figure, ScalarMappable(Normalize(*limits)), list(axes.flat))
+    return figure
+
+
+@styled
+def inspected(
+    picture: RGB,
+    limits: tuple[float, float],
+    losses: Mapping[str, Sequence[float]],
+    epoch: int,
+    intensities: Mapping[str, Num[Tensor, "images"]],
+    pixel: str,
+    caption: str,
+) -> Figure:
+    """One view of the inspector for a report: the picture, the loss curves, and the intensities at the framed pixel.
+
+    `limits` are the weights of the first and the last colour of the map in the picture.
+    """
+    figure = Figure(figsize=(11.5, 5.2))
+    left, right = figure.subfigures(1, 2, width_ratios=[1.15, 1.05])
+    ax = left.subplots()
+    ax.imshow(picture)
+    _colour_bar(left, ScalarMappable(Normalize(*limits)), [ax])
+    _bare(ax)
+    upper, lower = right.subplots(2, 1)
+    for name, values in losses.items():
+        upper.plot(range(1, len(values) + 1), values, label=name)
+    upper.axvline(epoch, color="0.5", linestyle=":")
+    upper.set(xlabel="epoch", ylabel="loss")
+    upper.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    upper.legend()
+    for row, values in enumerate(intensities.values()):
+        lower.plot(array(values), row + np.linspace(-0.3, 0.3, len(values)), ".", color=line_colour(row), markersize=4)
+    lower.set(xlim=(-4, 259), xlabel=f"intensity at {pixel}")
+    lower.set_yticks(range(len(intensities)), list(intensities))
+    lower.set_ylim(len(intensities) - 0.5, -0.5)
+    figure.suptitle(caption, fontsize=11)
+    return figure
+
+
+@styled
+def training_progress(
+    losses: Mapping[str, Sequence[float]], epochs: int, weights: Float[Tensor, "height width"] | None, caption: str
+) -> Figure:
+    """Loss curves on the way to `epochs`, beside the map of the last epoch where there is one."""
+    figure = Figure(figsize=(8.5, 3.2))
+    left, right = figure.subplots(1, 2, width_ratios=[1.6, 1])
+    for name, values in losses.items():
+        left.plot(range(1, len(values) + 1), values, ".-", label=name)
+    left.set(xlim=(0.5, epochs + 0.5), xlabel="epoch", ylabel="loss")
+    left.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    left.legend()
+    right.set_visible(weights is not None)
+    if weights is not None:
+        _colour_bar(figure, right.imshow(array(weights)), [right])
+    _bare(right, visible=weights is not None)
+    figure.suptitle(caption, fontsize=12)
+    return figure
+
+
+def _bare(ax: Axes, visible: bool = True) -> None:
+    ax.set(xticks=[], yticks=[])
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    if not visible:
+        ax.set_axis_off()
+
+
+def _outline(ax: Axes, region: Bool[Tensor, "height width"] | None) -> None:
+    if region is not None:
+        ax.contour(array(region).astype(float), levels=[0.5], colors="white", linewidths=2)
+        ax.contour(array(region).astype(float), levels=[0.5], colors="black", linewidths=0.8)
+
+
+def _colour_bar(figure: Figure, shown, axes: Sequence[Axes], unit: str = "weight") -> None:
+    bar = figure.colorbar(shown, ax=axes, shrink=0.85, aspect=14, pad=0.02)
+    bar.set_label(unit)
+    bar.locator = MaxNLocator(4)
+    bar.outline.set_visible(False)
+    bar.update_ticks()

@@ -1,0 +1,144 @@
+"""The figures of a comparison: the scores of many runs, with their spread. Pure functions, as those in plots."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator
+
+from gsa_utils.plots.overlay import line_colour, styled
+
+DASHES = ["--", ":", "-.", (0, (6, 1)), (0, (4, 1, 1, 1, 1, 1))]  # lines that are told apart without a colour
+
+
+@styled
+def bands(
+    panels: Mapping[str, Mapping[str, Float[np.ndarray, "seeds points"]]],
+    x: Sequence[float] | Mapping[str, Sequence[float]],
+    xlabel: str,
+    ylabel: str,
+    level: float | None = None,
+    log: bool = False,
+) -> Figure:
+    """Lines with the spread over seeds (lowest to highest) as a band, one panel a set; a dotted `level` for reference.
+
+    The first line is drawn heavy, the last grey: ours, and chance. `x` is one for all panels, or one for each.
+    """
+    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    figure = Figure(figsize=(4.3 * len(panels) + 2.6, 4.1))
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for ax, (title, lines) in zip(axes, panels.items(), strict=True):
+        places = list(x[title] if isinstance(x, Mapping) else x)
+        for name, values in lines.items():
+            place, values = names.index(name), np.asarray(values, dtype=float)
+            grey = place == len(names) - 1 > 1
+            colour = "0.55" if grey else line_colour(place)
+            ax.plot(
+                places,
+                values.mean(axis=0),
+                color=colour,
+                marker="osD^vP"[place % 6],
+                label=name,
+                lw=1.6 + 1.6 * (not place),
+            )
+            ax.fill_between(places, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.12, linewidth=0)
+        if level is not None:
+            ax.axhline(level, color="0.5", linestyle=":", zorder=0)
+        ax.set_title(title)
+        ax.set_xscale("log" if log else "linear")
+        ax.minorticks_off()
+        ax.set_xticks(places, [f"{value:g}" for value in places])
+        ax.set_xlabel(xlabel)
+    axes[0].set_ylabel(ylabel)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center")
+    return figure
+
+
+@styled
+def intervals(
+    panels: Mapping[str, Mapping[str, Mapping[str, tuple[float, float, float]]]],
+    label: str,
+    heavy: str,
+    limit: float | None = None,
+) -> Figure:
+    """(mean, low, high) as a dot with a bar, rows by arm, one colour for each kind; the kind `heavy` in black.
+
+    With a limit all panels reach from -limit to limit, and what lies beyond is an arrowhead at the border, a mean there
+    with its number; else each panel has its own scale.
+    """
+    arms = list(dict.fromkeys(arm for rows in panels.values() for arm in rows))
+    kinds = list(dict.fromkeys(kind for rows in panels.values() for row in rows.values() for kind in row))
+    figure = Figure(figsize=(4.2 * len(panels) + 2.2, 0.62 * len(arms) + 1.9))
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for ax, (title, rows) in zip(axes, panels.items(), strict=True):
+        for place, arm in enumerate(arms):
+            for number, kind in enumerate(kinds):
+                if kind in rows.get(arm, {}):
+                    mean, low, high = rows[arm][kind]
+                    style = (
+                        {"color": "black", "lw": 3, "ms": 8}
+                        if kind == heavy
+                        else {"color": line_colour(number), "ms": 5}
+                    )
+                    y = place + 0.7 * ((number + 0.5) / len(kinds) - 0.5)
+                    ax.plot([low, high], [y, y], **style, marker="")
+                    ax.plot([mean], [y], "o", color=style["color"], ms=style["ms"], label=kind if not place else None)
+                    for end, side in ((low, -1), (high, 1)):
+                        if limit is not None and side * end > limit:
+                            _beyond(ax, side * limit, y, style["color"], mean if side * mean > limit else None)
+        if limit is not None:
+            ax.set_xlim(-limit, limit)
+        ax.axvline(0, color="0.5", linestyle=":", zorder=0)
+        ax.set_title(title)
+        ax.set_xlabel(label)
+    axes[0].set_yticks(range(len(arms)), arms)
+    axes[0].set_ylim(len(arms) - 0.5, -0.5)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(kinds))
+    return figure
+
+
+def _beyond(ax: Axes, border: float, y: float, colour: str, mean: float | None) -> None:
+    right = border > 0
+    ax.plot([border], [y], ">" if right else "<", color=colour, markersize=7, clip_on=False)
+    if mean is not None:
+        place = {"xytext": (-8 if right else 8, 0), "textcoords": "offset points", "ha": "right" if right else "left"}
+        ax.annotate(f"{mean:+.1f}", (border, y), va="center", fontsize=10, color=colour, **place)
+
+
+@styled
+def costs(
+    panels: Mapping[str, Mapping[str, Mapping[float, tuple[float, float, float]]]], xlabel: str, ylabel: str
+) -> Figure:
+    """(median, low, high) over x; what is known at x = 0 only knows no x and is a grey line all the way.
+
+    x is logarithmic, and so is y where it reaches 2.
+    """
+    kinds = {name: list(points) == [0] for lines in panels.values() for name, points in lines.items()}
+    highest = max(middle for lines in panels.values() for points in lines.values() for middle, *_ in points.values())
+    flat, growing = ([name for name, is_flat in kinds.items() if is_flat == wanted] for wanted in (True, False))
+    figure = Figure(figsize=(4.3 * len(panels) + 2.6, 4.1))
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for ax, (title, lines) in zip(axes, panels.items(), strict=True):
+        for name, points in lines.items():
+            if name in flat:
+                dashes = DASHES[flat.index(name) % len(DASHES)]
+                ax.axhline(points[0][0], color="0.35", linestyle=dashes, lw=1.5, label=name)
+                continue
+            x, (middle, low, high) = list(points), zip(*points.values(), strict=True)
+            colour, marker = line_colour(growing.index(name)), "osD^vP"[growing.index(name) % 6]
+            ax.plot(x, middle, color=colour, marker=marker, label=name, lw=2.4)
+            ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+        ax.set_xscale("log")
+        if highest > 2:
+            ax.set_yscale("log")
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 3, 5)))
+            ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+        ax.minorticks_off()
+        ax.set_title(title)
+        ax.set_xlabel(xlabel)
+    axes[0].set_ylabel(ylabel)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
+    return figure

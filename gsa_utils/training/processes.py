@@ -1,0 +1,90 @@
+"""What processes that train one model together have to agree on; sending things between them is accelerate's business.
+
+Each process is given the whole `train` and reads its own batches of it, and its share once for the mean and deviation;
+with a `checkpoint_dir` the first one reads all images once, to know the run again. So a set too large for memory is one
+memory-mapped file for all: `ImageSet(torch.from_numpy(np.load("images.npy", mmap_mode="c")), labels, class_names)`.
+Each process scores all of `valid`, and all get the same scores.
+
+BatchNorm sees the images of all processes where torch can do that: on CUDA. On a CPU each process standardises by the
+images of its own batch, and the running statistics that are kept are those of the first process.
+"""
+
+import os
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor, nn
+
+from gsa_utils.arguments import bad_value
+from gsa_utils.attention import WeightMap
+from gsa_utils.images import ImageSet
+from gsa_utils.training.checkpoints import checksum
+
+_PART = 2**24  # intensities that are floats at a time
+
+
+def start_accelerator() -> Accelerator:
+    """accelerate's own, after making sure that it heard what the environment says: it reads that once a process.
+
+    Raises:
+        RuntimeError: accelerate counts other processes, or works in another precision, than the environment says.
+    """
+    accelerator, started = Accelerator(), int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != started:
+        raise RuntimeError(
+            f"{started} processes were started, but accelerate takes each for the only one; on a CPU it needs "
+            "ACCELERATE_USE_CPU=true in the environment"
+        )
+    asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if accelerator.mixed_precision != asked:
+        raise RuntimeError(
+            f"ACCELERATE_MIXED_PRECISION is {asked}, but accelerate has been started with "
+            f"{accelerator.mixed_precision} in this process: set it before the first run, or restart the kernel"
+        )
+    return accelerator
+
+
+def check_same_everywhere(accelerator: Accelerator, model: nn.Module, train: ImageSet, valid: ImageSet) -> None:
+    """Raise a ValueError in all processes where they hold other images, as shards would be, or other pixel features.
+
+    Images are compared by their number and labels: no process has to read all of them for that.
+    """
+    features = [value for part in model.modules() if isinstance(part, WeightMap) for value in part.buffers()]
+    mine = {
+        "train": f"{len(train)} images, labels {checksum(train.labels)}",
+        "valid": f"{len(valid)} images, labels {checksum(valid.labels)}",
+        "model": f"pixel features {checksum(*features)}",
+    }
+    for argument, came in ((name, gather_object([value])) for name, value in mine.items()):
+        if len(set(came)) > 1:
+            differing = "; ".join(f"{value} in process {process}" for process, value in enumerate(came))
+            raise bad_value(argument, differing, "the same in all processes")
+
+
+def mean_and_deviation(images: Tensor, accelerator: Accelerator) -> tuple[float, float]:
+    """Of all intensities (N, C, H, W); each process reads its own share of the images."""
+    share = images.tensor_split(accelerator.num_processes)[accelerator.process_index]
+    sums = torch.zeros(3, dtype=torch.float64)
+    for part in share.split(max(1, _PART // images[0].numel())) if len(share) else ():
+        x = part.float()
+        count, mean, deviation = x.numel(), x.mean().double(), x.std().nan_to_num().double()
+        sums += torch.stack([mean.new_tensor(count), count * mean, (count - 1) * deviation**2 + count * mean**2])
+    if accelerator.num_processes > 1:
+        sums = accelerator.reduce(sums.to(accelerator.device)).cpu()
+    count, total, squares = sums.tolist()
+    mean = total / count
+    return mean, (max(squares - count * mean**2, 0) / max(count - 1, 1)) ** 0.5
+
+
+def synchronise_batch_norm(model: nn.Module, accelerator: Accelerator) -> nn.Module:
+    """`model` with every BatchNorm over the images of all processes, where these are several on CUDA."""
+    if accelerator.num_processes == 1 or accelerator.device.type != "cuda":
+        return model
+    from timm.layers import convert_sync_batchnorm  # torch's own would drop the activation in timm's BatchNorm
+
+    hooks = {name: part._forward_pre_hooks for name, part in model.named_modules() if part._forward_pre_hooks}
+    model = convert_sync_batchnorm(model)
+    for name, of_the_map in hooks.items():  # `attend` may have hooked a map to a BatchNorm
+        model.get_submodule(name)._forward_pre_hooks.update(of_the_map)
+    return model

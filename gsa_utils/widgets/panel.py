@@ -1,0 +1,171 @@
+"""Panel: the inspector's widgets, labelled and laid out for a 13-inch screen; inspector.py makes them do something."""
+
+import math
+import sys
+
+try:
+    import ipywidgets as widgets
+except ImportError as error:
+    raise ImportError("the inspector needs ipywidgets: pip install 'gsa-utils[course]'") from error
+
+from gsa_utils.plots.overlay import WEIGHTS
+from gsa_utils.widgets.view import BACKGROUNDS, PLACES, decimals
+
+# In screen pixels. Side by side they fit into a cell of a 1280 pixels wide JupyterLab with its side bar open.
+PICTURE = 352
+WIDE = 430
+# What a test or a screen reader can reach, by attribute name.
+CONTROLS = (
+    *("class_filter", "right_filter", "position", "background", "opacity", "threshold", "epoch", "row", "column"),
+    *("place", "rows", "columns", "start", "cancel", "other", "text", "png", "svg"),
+)
+PICTURES, TEXTS = (
+    ("picture", "curve", "dots", "strip", "comparison"),
+    ("caption", "probe", "result", "difference", "link", "status"),
+)
+TABS = ("epochs", "pixel", "knock-out", "compare", "export")
+
+# Pictures without smoothing: a pixel of the image stays a square.
+CSS = """
+img.gsa-pixels { image-rendering: pixelated }
+.gsa-inspector .widget-html-content { line-height: 1.5 }
+.gsa-inspector td { padding-right: 12px; vertical-align: top }
+.gsa-inspector td + td { white-space: nowrap }
+"""
+
+# In command mode JupyterLab and Notebook 7 take keys for themselves: an arrow would leave a menu for the next cell, and
+# "m" on a slider would turn the cell into text. With this attribute on what has the focus they let them pass.
+OWN_KEYS = (
+    "this.closest('.gsa-inspector')?.addEventListener("
+    "'focusin', event => event.target.setAttribute('data-lm-suppress-shortcuts', 'true'))"
+)
+
+try:
+    import ipyevents
+except ImportError:  # the sliders choose a pixel all the same
+    ipyevents = None
+
+
+class Panel(widgets.VBox):
+    """All widgets of the inspector.
+
+    Written for ipywidgets 8; what is done for 7, which Colab still seems to have, is said there.
+
+    Args:
+        class_names: of the image set.
+        count: how many images it has.
+        size: (height, width) of the map.
+        limits: lowest and highest weight.
+        epochs: how many maps there are.
+        others: names of the runs to compare with.
+    """
+
+    def __init__(
+        self,
+        class_names: tuple[str, ...],
+        count: int,
+        size: tuple[int, int],
+        limits: tuple[float, float],
+        epochs: int,
+        others: list[str],
+    ):
+        self._make_picking(class_names, count)
+        self._make_map_controls(limits, epochs)
+        self._make_tab_controls(size, others)
+        self._make_displays(pixels=max(size) <= PICTURE)
+        super().__init__(self._lay_out(limits))
+        self.add_class("gsa-inspector")
+        for name in CONTROLS + PICTURES + TEXTS:
+            getattr(self, name).add_class(f"gsa-{name}")
+
+    def _make_picking(self, class_names: tuple[str, ...], count: int) -> None:
+        names = ["all", *class_names]
+        self.class_filter = _control(widgets.Dropdown, "class", "Show images of one class only", options=names)
+        options = ["all", "right", "wrong"]
+        self.right_filter = _control(widgets.Dropdown, "predicted", "Right or wrong predictions only", options=options)
+        self.position = _slider("image", "Which image, of those that pass the filters", 0, count - 1)
+
+    def _make_map_controls(self, limits: tuple[float, float], epochs: int) -> None:
+        tip = "What lies under the map: the image or the mean of all images"
+        self.background = _control(widgets.Dropdown, "under", tip, options=list(BACKGROUNDS))
+        self.opacity = _slider("opacity", "Opacity of the map, per cent", 0, 100, 50)
+        digits = decimals(*limits)
+        step = 10**-digits
+        low, high = math.floor(limits[0] / step), math.ceil(limits[1] / step)
+        tip = "Decision boundary: pixels of at least this weight are inside the line"
+        ends = {"min": low * step, "max": max(high, low + 1) * step, "step": step, "readout_format": f".{digits}f"}
+        self.threshold = _control(widgets.FloatSlider, "threshold", tip, **ends)
+        self.epoch = _slider("epoch", "The map after this epoch; predictions are the kept epoch's", 1, epochs, epochs)
+
+    def _make_tab_controls(self, size: tuple[int, int], others: list[str]) -> None:
+        self.row = _slider("row", "Row of the pixel, from the top", 0, size[0] - 1)
+        self.column = _slider("column", "Column of the pixel, from the left", 0, size[1] - 1)
+        tip = "Which pixels to blank: by the boundary, or a rectangle"
+        self.place = _control(widgets.Dropdown, "blank", tip, options=list(PLACES))
+        self.rows = _range("rows", "First and last row of the rectangle", size[0])
+        self.columns = _range("columns", "First and last column of the rectangle", size[1])
+        tip = "Blank these pixels in all images of the set and evaluate, with two controls"
+        self.start = widgets.Button(description="knock out", tooltip=tip, button_style="primary")
+        self.cancel = widgets.Button(description="cancel", tooltip="End the running knock-out", disabled=True)
+        self.progress = widgets.IntProgress(0, 0, 1, layout={"width": "120px"})
+        tip = "The run whose map to compare with this one"
+        self.other = _control(widgets.Dropdown, "compare", tip, options=others or ["no other run given"])
+        tip = "This view as text. Paste one and press Enter to come back to it"
+        self.text = _control(widgets.Text, "view", tip, continuous_update=False)
+        self.png = widgets.Button(description="PNG", tooltip="Make a link to this view as a PNG picture")
+        self.svg = widgets.Button(description="SVG", tooltip="Make a link to this view as an SVG drawing")
+
+    def _make_displays(self, pixels: bool) -> None:
+        # Not stretched to the width of the column: a pixel of the image would get an uneven number of the screen's.
+        layout = {"max_width": "100%", "align_self": "flex-start"}
+        for name in PICTURES:
+            setattr(self, name, widgets.Image(layout=layout))
+        # A picture larger than its place is made smaller, and not by leaving out pixels of the boundary.
+        for name in ("picture", "strip", "comparison") if pixels else ("strip", "comparison"):
+            getattr(self, name).add_class("gsa-pixels")
+        for name in TEXTS:
+            setattr(self, name, widgets.HTML())
+
+        # Colab draws only what it knows, or what it is let fetch from a CDN.
+        drawn = ipyevents is not None and "google.colab" not in sys.modules
+        self.clicks = ipyevents.Event(source=self.picture, watched_events=["click"]) if drawn else None
+
+    def _lay_out(self, limits: tuple[float, float]) -> list[widgets.Widget]:
+        colours = ", ".join(f"rgb({r},{g},{b})" for r, g, b in WEIGHTS[::51])
+        bar = f"display:inline-block;width:190px;height:12px;background:linear-gradient(to right, {colours})"
+        legend = widgets.HTML(f"weight {limits[0]:.4g} <span style='{bar}'></span> {limits[1]:.4g}")
+        style = widgets.HTML(f'<style onload="{OWN_KEYS}">{CSS}</style>', layout={"display": "none"})
+        contents = [
+            [self.epoch, self.curve],
+            [self.row, self.column, self.probe, self.strip, self.dots],
+            [self.place, self.rows, self.columns, _row(self.start, self.cancel, self.progress), self.result],
+            [self.other, self.comparison, self.difference],
+            [self.text, _row(self.png, self.svg), self.link],
+        ]
+        self.tabs = widgets.Tab([widgets.VBox(parts) for parts in contents])
+        for place, title in enumerate(TABS):  # ipywidgets 7 has no titles=
+            self.tabs.set_title(place, title)
+        left = widgets.VBox([self.picture, legend, self.caption], layout={"width": f"{PICTURE + 8}px"})
+        filters = _row(self.class_filter, self.right_filter)
+        over = [filters, self.position, self.background, self.opacity, self.threshold]
+        right = widgets.VBox([*over, self.tabs, self.status], layout={"width": f"{WIDE + 45}px"})
+        return [style, widgets.HBox([left, right], layout={"flex_flow": "row wrap"})]
+
+
+def _row(*parts: widgets.Widget) -> widgets.HBox:
+    return widgets.HBox(parts)
+
+
+def _control(kind: type, label: str, tip: str, **settings: object) -> widgets.DOMWidget:
+    layout = {"width": f"{WIDE // 2}px" if kind is widgets.Dropdown else f"{WIDE}px"}
+    settings["tooltip" if "tooltip" in kind.class_trait_names() else "description_tooltip"] = tip  # ipywidgets 8 or 7
+    return kind(description=label, layout=layout, style={"description_width": "72px"}, **settings)
+
+
+def _slider(label: str, tip: str, low: int, high: int, value: int | None = None) -> widgets.IntSlider:
+    return _control(widgets.IntSlider, label, tip, min=low, max=high, value=low if value is None else value)
+
+
+def _range(label: str, tip: str, count: int) -> widgets.IntRangeSlider:
+    middle = (count // 4, max(count // 4, count // 2 - 1))
+    return _control(widgets.IntRangeSlider, label, tip, min=0, max=count - 1, value=middle)

@@ -1,0 +1,394 @@
+"""Exercise checks: right answers pass, untouched ones are let through, known mistakes are rejected by name."""
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbformat
+import pytest
+import torch
+
+from gsa_utils import lessons
+from gsa_utils.evaluation.maps import stability
+from gsa_utils.lessons.answers import WrongAnswer
+
+NOTEBOOKS = sorted((Path(__file__).parents[3] / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+
+
+def rows(images):
+    """Images as rows of mean 0 and length 1."""
+    x = images.flatten(1).double()
+    x = x - x.mean(1, keepdim=True)
+    return x / x.norm(dim=1, keepdim=True)
+
+
+def correlation_with(x, y):
+    y = y - y.mean(-1, keepdim=True)
+    return torch.cosine_similarity(x, y.expand_as(x)).mean()
+
+
+def standardised(images, dim):
+    x = images.flatten(1).double()
+    return (x - x.mean(dim, keepdim=True)) / x.std(dim, correction=0, keepdim=True)
+
+
+def products(x):
+    """Of all pairs of pixels, from images in rows or not."""
+    x = x.flatten(1)
+    return x.T @ x
+
+
+def normal(d):
+    half = 1.96 * d.std() / len(d) ** 0.5
+    return torch.stack([d.mean() - half, d.mean() + half])
+
+
+def top(x, rank, power=0.5, largest=True):
+    values, vectors = torch.linalg.eigh(x @ x.T)
+    keep = slice(-rank, None) if largest else slice(0, rank)
+    return vectors[:, keep] * values[keep].clamp(min=0) ** power
+
+
+def pairs(weights, region):
+    return weights[region][:, None], weights[~region][None, :]
+
+
+def first(weights, share):
+    """The highest pixels, equal ones by their place."""
+    mask = torch.zeros(weights.numel(), dtype=torch.bool)
+    mask[weights.flatten().argsort(descending=True, stable=True)[: round(share * weights.numel())]] = True
+    return mask.view(weights.shape)
+
+
+def shuffled_top(weights, share):
+    order = torch.randperm(weights.numel())
+    mask = torch.empty(weights.numel(), dtype=torch.bool)
+    mask[order] = first(weights.flatten()[order], share)
+    return mask.view(weights.shape)
+
+
+def seeded_top(weights, share):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return shuffled_top(weights, share)
+
+
+def upper(weights):
+    """A touch more for the upper half of the image."""
+    touch = torch.zeros_like(weights)
+    touch[:4] = 0.01
+    return touch
+
+
+# check, and wrong answers with a word that the complaint must hold
+WRONG = {
+    "alignment": (
+        lessons.check_alignment,
+        [
+            (lambda i: correlation_with(rows(i), rows(i).sum(0)), "leave it out"),
+            (lambda i: correlation_with(i.flatten(1).double(), i.flatten(1).double().sum(0)), "off by"),
+            (lambda i: torch.cosine_similarity(rows(i), rows(i).sum(0) - rows(i)).sum(), "mean"),
+            (lambda i: torch.cosine_similarity(rows(i), rows(i).sum(0) - rows(i)), "one value an image"),
+            (lambda i: (rows(i) * (rows(i).sum(0) - rows(i)) / (len(i) - 1)).sum(1).mean(), "length"),
+            (lambda i: None, "return"),
+            (lambda i: 1.0, "off by"),
+        ],
+    ),
+    "one_map": (
+        lessons.check_one_map,
+        [
+            (lambda x, m: x + m, "multiplies"),
+            (lambda x, m: x * m.T, "swapped"),
+            (lambda x, m: x * m / m.sum(), "sum to 1"),
+            (lambda x, m: (x * m).mean(1, keepdim=True), "channels"),
+            (lambda x, m: x.mul_(m), "changed"),
+            (lambda x, m: (x * m)[0], "shape"),
+            (lambda x, m: x * m / x.mean((1, 2, 3), keepdim=True), "depend on the image"),
+        ],
+    ),
+    "data_matrix": (
+        lessons.check_data_matrix,
+        [
+            (lambda i: standardised(i, 1), "other side"),
+            (lambda i: standardised(i, 1).reshape(i[0].numel(), len(i)), "tears"),
+            (lambda i: i.flatten(1).double().T, "not standardised"),
+            (lambda i: standardised(i, 0).T, "each pixel"),
+            (lambda i: ((i.double() - i.double().mean()) / i.double().std(correction=0)).flatten(1).T, "together"),
+            (lambda i: (i.flatten(1).double() - i.flatten(1).double().mean(1, keepdim=True)).T, "not divided"),
+        ],
+    ),
+    "compress": (
+        lessons.check_compress,
+        [
+            (lambda x, r: top(x, r, power=0), "not scaled"),
+            (lambda x, r: top(x, r, power=1), "its root"),
+            (lambda x, r: top(x, r, largest=False), "ascending"),
+            (lambda x, r: x[:, :r], "some images"),
+            (lambda x, r: top(x, r).T, "one row a pixel"),
+            (lambda x, r: torch.linalg.svd(x, full_matrices=False).Vh[:r].T, "one row a pixel"),
+            (lambda x, r: top(x, r, 0) * top(x, r, 0.5, largest=False).norm(dim=0).flip(0), "other eigenvectors"),
+        ],
+    ),
+    "auroc": (
+        lessons.check_auroc,
+        [
+            (lambda w, r: (pairs(w, r)[0] > pairs(w, r)[1]).double().mean(), "not as a loss"),
+            (lambda w, r: (pairs(w, r)[0] >= pairs(w, r)[1]).double().mean(), "not as a whole"),
+            (lambda w, r: (torch.sign(pairs(w, ~r)[0] - pairs(w, ~r)[1]).mean() + 1) / 2, "swapped"),
+            (lambda w, r: w[r].sum() / w.sum(), "share"),
+            (lambda w, r: ((w > 0.5) == r).double().mean(), "0.5"),
+            (lambda w, r: w[r].mean() - w[~r].mean(), "means"),
+        ],
+    ),
+    "sgd_step": (
+        lessons.check_sgd_step,
+        [
+            (lambda x, g, lr: lr * x @ x.T @ g, "sign"),
+            (lambda x, g, lr: -x @ x.T @ g, "learning rate"),
+            (lambda x, g, lr: -lr * x.T @ g, "weights"),
+            (lambda x, g, lr: -lr * g, "free map"),
+            (lambda x, g, lr: -lr * x @ x.T @ x @ x.T @ g, "twice"),
+        ],
+    ),
+    "standardise": (
+        lessons.check_standardise,
+        [
+            (lambda a, b: (b - b.mean()) / b.std(), "own mean"),
+            (lambda a, b: (b - b.mean((1, 2, 3), keepdim=True)) / b.std((1, 2, 3), keepdim=True), "by itself"),
+            (lambda a, b: (b - a.mean(0)) / a.std(0), "each pixel"),
+            (lambda a, b: (b - a.mean()) / a.var(), "variance"),
+            (lambda a, b: (a - a.mean()) / a.std(), "training images"),
+            (lambda a, b: b - a.mean(), "not divided"),
+        ],
+    ),
+    "paired": (
+        lessons.check_paired,
+        [
+            (lambda a, b: ((a - b).mean(), (a - b).std()), "root of n"),
+            (lambda a, b: ((a - b).mean(), ((a.var() + b.var()) / len(a)).sqrt()), "not paired"),
+            (lambda a, b: ((a - b).mean(), (a - b).std(correction=0) / len(a) ** 0.5), "degrees of freedom"),
+            (lambda a, b: ((b - a).mean(), (a - b).std() / len(a) ** 0.5), "sign"),
+            (lambda a, b: ((a - b).mean(), (a - b).std() / len(a)), "by its root"),
+            (lambda a, b: (a - b).mean(), "shape"),
+            (lambda a, b: None, "return"),
+        ],
+    ),
+    "blank": (
+        lessons.check_blank,
+        [
+            (lambda i, m: i * ~m, "black"),
+            (lambda i, m: torch.where(m, i.mean((1, 2, 3), keepdim=True), i), "its own mean"),
+            (lambda i, m: torch.where(m, i.mean(), i), "one number"),
+            (lambda i, m: torch.where(m, i, i.mean(0)), "kept"),
+            (lambda i, m: i.clone(), "as they were"),
+            (lambda i, m: i.copy_(torch.where(m, i.mean(0), i)), "changed"),
+        ],
+    ),
+    "chance": (
+        lessons.check_chance,
+        [
+            (lambda low, draws: (draws <= low).double().mean(), "a draw too"),
+            (lambda low, draws: (draws <= low).sum() / (len(draws) + 1), "above the line"),
+            (lambda low, draws: ((draws <= low).sum() + 1) / len(draws), "below the line"),
+            (lambda low, draws: ((draws < low).sum() + 1) / (len(draws) + 1), "<= and not <"),
+            (lambda low, draws: ((draws >= low).sum() + 1) / (len(draws) + 1), "higher"),
+            (lambda low, draws: draws <= low, "shape"),
+        ],
+    ),
+    "choose_rate": (
+        lessons.check_choose_rate,
+        [
+            (lambda loss, auroc: auroc.mean(1).argmax(), "can't judge"),
+            (lambda loss, auroc: loss.mean(1).argmax(), "lowest is wanted"),
+            (lambda loss, auroc: loss.min(1).values.argmin(), "one set only"),
+            (lambda loss, auroc: loss.mean(1).min(), "its row"),
+            (lambda loss, auroc: loss.argmin(), "the whole table"),
+        ],
+    ),
+    "interval": (
+        lessons.check_interval,
+        [
+            (lambda a, b, r: (a - b)[r].mean(1).quantile(torch.tensor([0.05, 0.95]).double()), "90 %"),
+            (lambda a, b, r: (a - b)[r].flatten().quantile(torch.tensor([0.025, 0.975]).double()), "each resample"),
+            (lambda a, b, r: (b - a)[r].mean(1).quantile(torch.tensor([0.025, 0.975]).double()), "sign"),
+            (lambda a, b, r: (a - b)[r].mean(1).quantile(torch.tensor([0.975, 0.025]).double()), "wrong way round"),
+            (lambda a, b, r: normal(a - b), "were not used"),
+            (lambda a, b, r: (a - b).quantile(torch.tensor([0.025, 0.975]).double()), "nothing was resampled"),
+            (lambda a, b, r: a[r].mean(1).quantile(torch.tensor([0.025, 0.975]).double()), "ours alone"),
+            (lambda a, b, r: (a - b).mean(), "shape"),
+        ],
+    ),
+    "pointing_game": (
+        lessons.check_pointing_game,
+        [
+            (lambda m, r: r[m == m.max()].any(), "wins every game"),
+            (lambda m, r: r.flatten()[m.argmax()], "in memory"),
+            (lambda m, r: r[m == m.max()].sum() / r.sum(), "pixels of the region"),
+            (lambda m, r: r[m == m.max()].sum(), "counts the hits"),
+            (lambda m, r: m[r].sum() / m.sum(), "share of the weight"),
+            (lambda m, r: r[m == m.max()].all(), "only if all"),
+            (lambda m, r: r[m == m.max()].sum() / m.numel(), "all pixels of the map"),
+            (lambda m, r: None, "return"),
+        ],
+    ),
+    "top_pixels": (
+        lessons.check_top_pixels,
+        [
+            (lambda m, share: m >= m.flatten().quantile(1 - share), "takes all pixels"),
+            (lambda m, share: first(m, share), "by their place"),
+            (lambda m, share: m > m.flatten().quantile(1 - share), "clear winners"),
+            (lambda m, share: ~shuffled_top(m, 1 - share), "descending"),
+            (lambda m, share: first(m.flatten()[torch.randperm(m.numel())].view(m.shape), share), "leads from the one"),
+            (lambda m, share: seeded_top(m, share), "fixed seed"),
+            (lambda m, share: shuffled_top(m, share / 2), "were asked for"),
+            (lambda m, share: m.argsort(), "a mask was expected"),
+            (lambda m, share: shuffled_top(m + upper(m), share), "same chance"),
+        ],
+    ),
+    "add_batch": (
+        lessons.check_add_batch,
+        [
+            (lambda g, b: g + products(standardised(b, 1)), "makes a new matrix"),
+            (lambda g, b: g.add_(products(b.flatten(1).double())), "not standardised"),
+            (lambda g, b: g.add_(products(b.flatten(1).double() - b.flatten(1).double().mean(1, True))), "divided out"),
+            (lambda g, b: g.add_(products(standardised(b, 0).nan_to_num())), "over its own pixels"),
+            (lambda g, b: g.add_(products((b.double() - b.double().mean()) / b.double().std(correction=0))), "its own"),
+            (lambda g, b: g.add_(products(standardised(b, 1)) / len(b)), "do not add up"),
+            (lambda g, b: g.copy_(products(standardised(b, 1))), "overwrite"),
+            (lambda g, b: g.add_(products(standardised(b, 1)) * 11 / 12), "correction=0"),
+            (lambda g, b: g.add_(standardised(b, 1) @ standardised(b, 1).T), "pixels with pixels"),
+            (lambda g, b: g.add_(products(b - b.mean(dim=1, keepdim=True))), ".float() first"),
+            (lambda g, b: g.view(5, 5), "shape"),
+        ],
+    ),
+    "network_seconds": (
+        lessons.check_network_seconds,
+        [
+            (lambda p, k, rate: (k - 1) / k * 4 * p**2 / rate, "handed out"),
+            (lambda p, k, rate: 2 * (k - 1) / k * p**2 / rate, "bytes, not numbers"),
+            (lambda p, k, rate: 2 * (k - 1) / k * 4 * p / rate, "P x P"),
+            (lambda p, k, rate: 2 * (k - 1) * 4 * p**2 / rate, "one piece of k"),
+            (lambda p, k, rate: 2 * 4 * p**2 / rate, "k - 1 are enough"),
+            (lambda p, k, rate: 2 * (k - 1) / k * 4 * p**2, "divide by the rate"),
+            (lambda p, k, rate: None, "return"),
+        ],
+    ),
+}
+
+# What the two questions to the inspector look at. Images 1, 3 and 4 are mistakes, of probability .6, .9 and .7.
+SURE = torch.tensor([0.55, 0.6, 0.95, 0.9, 0.7])
+MAPS = [torch.tensor(rows_).float() for rows_ in ([[1, 0, 2, 3]], [[1, 0, 2, 3]], [[0, 2, 1, 3]], [[0, 1, 2, 3]])]
+PANEL = SimpleNamespace(
+    shown=SimpleNamespace(
+        probabilities=torch.stack([SURE, 1 - SURE], dim=1),
+        right=torch.tensor([True, False, True, False, False]),
+        passing=lambda class_name, right: [1, 3, 4],
+        run=SimpleNamespace(maps=[MAPS[0] * 0 + torch.tensor([[3, 2, 1, 0]]), *MAPS, MAPS[3]], best_epoch=4),
+    )
+)
+QUESTIONS = {  # check, right answer, wrong ones with a word that the complaint must hold
+    "surest_mistake": (
+        lessons.check_surest_mistake,
+        3,
+        [
+            (0, "is right"),
+            (2, "from 1"),
+            (4, "one is surer"),
+            (1, "from 0"),
+            (7, "0 to 4"),
+            (3.0, "whole number"),
+            (True, "whole"),
+        ],
+    ),
+    "settled": (
+        lessons.check_settled,
+        5,
+        [(4, "count from 1"), (6, "an earlier epoch"), (1, "below"), (0, "1 to 6"), ("5", "whole number")],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_the_right_answer_to_a_question_to_the_inspector_passes(name, capsys):
+    check, right, _ = QUESTIONS[name]
+    check(PANEL, right)
+    assert capsys.readouterr().out.endswith("right.\n")
+
+
+@pytest.mark.parametrize(
+    ("check", "wrong", "word"), [(check, *pair) for check, _, all_ in QUESTIONS.values() for pair in all_]
+)
+def test_a_wrong_answer_to_a_question_is_rejected_with_the_mistake_by_name(check, wrong, word):
+    with pytest.raises(WrongAnswer, match=re.escape(word)):
+        check(PANEL, wrong)
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_a_question_without_an_answer_says_so_and_lets_the_notebook_run_on(name, capsys):
+    QUESTIONS[name][0](PANEL, None)
+    assert "not started" in capsys.readouterr().out
+
+
+def test_where_no_prediction_is_wrong_the_question_says_so():
+    shown = SimpleNamespace(**vars(PANEL.shown) | {"passing": lambda class_name, right: []})
+    with pytest.raises(WrongAnswer, match="no prediction is wrong"):
+        lessons.check_surest_mistake(SimpleNamespace(shown=shown), 0)
+
+
+@pytest.mark.parametrize(
+    ("check", "wrong", "word"),
+    [
+        pytest.param(check, wrong, word, id=f"{name}-{word}")
+        for name, (check, all_) in WRONG.items()
+        for wrong, word in all_
+    ],
+)
+def test_a_wrong_answer_is_rejected_with_the_mistake_by_name(check, wrong, word):
+    with pytest.raises(WrongAnswer, match=re.escape(word)):
+        check(wrong)
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_an_untouched_exercise_says_so_and_lets_the_notebook_run_on(name, capsys):
+    def untouched(*_):
+        raise NotImplementedError
+
+    WRONG[name][0](untouched)
+    assert "not started" in capsys.readouterr().out
+
+
+def test_every_check_of_the_package_has_at_least_four_wrong_answers():
+    checks = {name.removeprefix("check_") for name in vars(lessons) if name.startswith("check_")}
+    assert checks == set(WRONG) | set(QUESTIONS)
+    assert min(len(entry[-1]) for entry in [*WRONG.values(), *QUESTIONS.values()]) >= 4
+
+
+def exercises():
+    """The folded solution of each exercise in the notebooks, and the check that follows it."""
+    for path in NOTEBOOKS:
+        solution = ""
+        for cell in nbformat.read(path, as_version=4).cells:
+            block = re.search(r"<summary>Solution</summary>\s*```python\n(.*?)```", cell.source, re.DOTALL)
+            call = re.search(r"^lessons\.(check_\w+)\((?:panel, )?(\w+)\)$", cell.source, re.MULTILINE)
+            if block:
+                solution = block[1]
+            elif call:
+                yield pytest.param(solution, call[1], call[2], id=f"{path.stem[:2]}-{call[1]}")
+                solution = ""
+
+
+@pytest.mark.parametrize(("solution", "check", "function"), list(exercises()))
+def test_the_folded_solution_passes_its_check(solution, check, function, capsys):
+    names = {"torch": torch, "stability": stability, "panel": PANEL}
+    exec(solution, names)
+    given = [PANEL] if check.removeprefix("check_") in QUESTIONS else []
+    getattr(lessons, check)(*given, names[function])
+    assert capsys.readouterr().out.endswith("right.\n")
+
+
+def test_every_lesson_has_two_exercises_or_more():
+    numbers = [parameter.id[:2] for parameter in exercises()]
+    assert {path.stem[:2]: numbers.count(path.stem[:2]) >= 2 for path in NOTEBOOKS} == {
+        path.stem[:2]: True for path in NOTEBOOKS
+    }
+    assert len(numbers) == len(WRONG) + len(QUESTIONS), "every check is used once"

@@ -1,0 +1,96 @@
+"""Charts of comparisons show the numbers that they are given."""
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from gsa_utils import plots
+
+LINES = {"ours": [[0.9, 0.8, 0.5], [0.7, 0.6, 0.5]], "rival": [[0.9, 0.9, 0.8], [0.9, 0.7, 0.8]]}
+LINES |= {"random": [[0.5, 0.5, 0.5], [0.6, 0.5, 0.4]]}
+
+
+def test_a_line_is_the_mean_over_seeds_and_its_band_reaches_from_the_lowest_to_the_highest():
+    figure = plots.bands({"one": LINES, "two": LINES}, [0, 10, 30], "% removed", "AUROC", level=0.5)
+    assert isinstance(figure, Figure)
+    assert len(figure.axes) == 2
+    for ax, title in zip(figure.axes, ("one", "two"), strict=True):
+        assert ax.get_title(loc="left") == title
+        ours = ax.lines[0]
+        np.testing.assert_allclose(ours.get_xdata(), [0, 10, 30])
+        np.testing.assert_allclose(ours.get_ydata(), [0.8, 0.7, 0.5])
+        corners = ax.collections[0].get_paths()[0].vertices[:, 1]
+        assert (corners.min(), corners.max()) == pytest.approx((0.5, 0.9))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(LINES)
+
+
+def test_chance_is_grey_and_ours_is_heavy():
+    ax = plots.bands({"one": LINES}, [0, 10, 30], "x", "y").axes[0]
+    assert ax.lines[2].get_color() == "0.55"
+    assert ax.lines[0].get_linewidth() > ax.lines[1].get_linewidth()
+
+
+def test_a_name_has_one_colour_in_all_panels():
+    figure = plots.bands({"one": LINES, "two": {"rival": LINES["rival"]}}, [0, 10, 30], "x", "y")
+    assert figure.axes[0].lines[1].get_color() == figure.axes[1].lines[0].get_color()
+
+
+ROWS = {
+    "MLP": {"vgg": (1.0, 0.5, 2.0), "all": (0.5, 0.1, 0.9)},
+    "free": {"vgg": (-1.0, -2.0, 0.5), "all": (0.0, -0.5, 0.5)},
+}
+
+
+def test_an_interval_is_a_bar_from_its_low_to_its_high_end_with_a_dot_at_the_mean():
+    figure = plots.intervals({"set": ROWS}, "points", heavy="all")
+    ax = figure.axes[0]
+    bars = [line for line in ax.lines if len(line.get_xdata()) == 2 and line.get_marker() == ""]
+    dots = [line for line in ax.lines if line.get_marker() == "o"]
+    assert [tuple(bar.get_xdata()) for bar in bars] == [(0.5, 2.0), (0.1, 0.9), (-2.0, 0.5), (-0.5, 0.5)]
+    assert [dot.get_xdata()[0] for dot in dots] == [1.0, 0.5, -1.0, 0.0]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["MLP", "free"]
+    assert [dot.get_color() == "black" for dot in dots] == [False, True, False, True]
+
+
+def test_what_lies_beyond_the_limit_is_an_arrowhead_at_the_border_and_a_mean_there_has_its_number():
+    wide = {"MLP": {"vgg": (-9.26, -14.0, -4.0), "all": (1.0, -2.0, 6.0)}}
+    figure = plots.intervals({"a": wide, "b": ROWS}, "points", heavy="all", limit=5)
+    assert [ax.get_xlim() for ax in figure.axes] == [(-5, 5)] * 2
+    heads = [
+        [(line.get_marker(), line.get_xdata()[0]) for line in ax.lines if line.get_marker() in ("<", ">")]
+        for ax in figure.axes
+    ]
+    assert heads == [[("<", -5), (">", 5)], []]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["-9.3"]
+
+
+def test_rows_do_not_overlap():
+    ax = plots.intervals({"set": ROWS}, "points", heavy="all").axes[0]
+    places = [line.get_ydata()[0] for line in ax.lines if line.get_marker() == "o"]
+    assert places == sorted(places)
+    assert max(places[:2]) < 0.5 < min(places[2:])
+
+
+def test_an_arm_without_a_number_is_left_out_of_its_panel_only():
+    figure = plots.intervals({"a": ROWS, "b": {"free": ROWS["free"]}}, "points", heavy="all")
+    dots = [sum(line.get_marker() == "o" for line in ax.lines) for ax in figure.axes]
+    assert dots == [4, 2]
+
+
+def test_lines_have_the_colours_of_the_style_when_they_are_drawn():
+    lines = plots.bands({"one": LINES}, [0, 10, 30], "x", "y").axes[0].lines
+    assert [line.get_color() for line in lines[:2]] == ["#0072B2", "#D55E00"]
+
+
+def test_a_cost_that_knows_no_x_is_a_grey_line_and_others_have_their_spread_as_a_band():
+    lines = {"naive": {100: (1.0, 0.9, 1.1), 1000: (2.0, 1.9, 2.3)}}
+    lines |= {"peer": {0: (1.2, 1.1, 1.3)}, "other": {0: (1.1, 1.0, 1.2)}}
+    ax = plots.costs({"28 px": lines}, "images", "time").axes[0]
+    naive, peer, other = ax.lines
+    assert (list(naive.get_xdata()), list(naive.get_ydata())) == ([100, 1000], [1.0, 2.0])
+    assert (list(peer.get_ydata()), list(other.get_ydata())) == ([1.2, 1.2], [1.1, 1.1])
+    assert peer.get_linestyle() != other.get_linestyle()
+    (band,) = ax.collections
+    corners = {tuple(corner) for corner in band.get_paths()[0].vertices}
+    assert {(100, 0.9), (100, 1.1), (1000, 1.9), (1000, 2.3)} <= corners
+    assert ax.get_xscale() == "log"

@@ -1,0 +1,780 @@
+"""fit, its checkpoints and evaluate: one seed gives one result, whatever happens to the process in between."""
+
+import copy
+import io
+import itertools
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.metrics import accuracy_score, roc_auc_score
+from torch import nn
+
+from gsa_utils.attention import FreeMap, GlobalSpatialAttention, attend
+from gsa_utils.datasets.phantoms import make_phantom
+from gsa_utils.images import ImageSet
+from gsa_utils.pixels.features import pixel_features
+from gsa_utils.training import loop
+from gsa_utils.training.loop import TrainingRun, evaluate, fit
+
+ROOT = Path(__file__).parents[3]
+TRAIN, VALID = make_phantom("phantom-chest", 24, 16, seed=0), make_phantom("phantom-chest", 14, 16, seed=1)
+FEATURES = pixel_features(TRAIN, rank=4)
+
+
+def small_cnn(channels=1, classes=2, seed=0):
+    """With BatchNorm and dropout: what can be forgotten between two epochs, and what draws random numbers."""
+    torch.manual_seed(seed)
+    net = nn.Sequential()
+    net.first = nn.Sequential(nn.Conv2d(channels, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(4))
+    net.second = nn.Sequential(nn.Conv2d(6, 6, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    net.drop, net.head = nn.Dropout(0.3), nn.Linear(6, classes)
+    return net
+
+
+def attended(features=FEATURES, hidden=3, at=None, seed=0):
+    torch.manual_seed(seed)
+    return attend(small_cnn(seed=seed), GlobalSpatialAttention(features, hidden), at)
+
+
+def run(model=None, train=TRAIN, valid=VALID, **settings):
+    usual = {"epochs": 4, "batch_size": 8, "seed": 3, "progress": False}
+    return fit(attended() if model is None else model, train, valid, **usual | settings)
+
+
+def coloured(labels, classes, size=16, channels=3, groups=None):
+    """Noise with one bright square a class."""
+    labels = torch.as_tensor(labels)
+    images = torch.randint(0, 120, (len(labels), channels, size, size), generator=torch.Generator().manual_seed(0))
+    for image, label in zip(images, labels, strict=True):
+        image[:, 4 * label : 4 * label + 4, :8] += 100
+    return ImageSet(images.to(torch.uint8), labels, [f"class {k}" for k in range(classes)], groups)
+
+
+def same_run(one: TrainingRun, two: TrainingRun) -> bool:
+    """Bit for bit, but for the seconds."""
+    states = one.model.state_dict(), two.model.state_dict()
+    rows = [[{k: v for k, v in row.items() if k != "seconds"} for row in r.history] for r in (one, two)]
+    return (
+        list(states[0]) == list(states[1])
+        and all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+        and rows[0] == rows[1]
+        and len(one.maps) == len(two.maps)
+        and all(torch.equal(a, b) for a, b in zip(one.maps, two.maps, strict=True))
+        and one.best_epoch == two.best_epoch
+    )
+
+
+@pytest.fixture(scope="module")
+def uninterrupted():
+    return run()
+
+
+# ---------------------------------------------------------------- what a run returns
+
+
+def test_a_run_has_one_row_and_one_map_an_epoch(uninterrupted):
+    assert [row["epoch"] for row in uninterrupted.history] == [0, 1, 2, 3]
+    columns = {"epoch", "train_loss", "valid_loss", "valid_accuracy", "valid_auroc", "seconds"}
+    assert all(set(row) == columns for row in uninterrupted.history)
+    assert [weight_map.shape for weight_map in uninterrupted.maps] == [(16, 16)] * 4
+    assert all(weight_map.device.type == "cpu" and not weight_map.requires_grad for weight_map in uninterrupted.maps)
+    assert not torch.equal(uninterrupted.maps[0], uninterrupted.maps[1])
+    assert uninterrupted.seconds == pytest.approx(sum(row["seconds"] for row in uninterrupted.history))
+
+
+def test_the_rows_hold_what_evaluate_says_and_the_map_is_that_of_the_same_epoch(monkeypatch):
+    seen = []
+
+    def spy(model, image_set, **rest):
+        scores = evaluate(model, image_set, **rest)
+        seen.append((scores, model.model.attention.map().detach().clone()))
+        return scores
+
+    monkeypatch.setattr(loop, "evaluate", spy)
+    result = run()
+    for row, weight_map, (scores, map_seen) in zip(result.history, result.maps, seen, strict=True):
+        assert {name: row[f"valid_{name}"] for name in scores} == scores
+        assert torch.equal(weight_map, map_seen)
+
+
+def test_a_model_without_attention_has_no_maps():
+    result = run(small_cnn())
+    assert result.maps == []
+    assert len(result.history) == 4
+
+
+@pytest.mark.parametrize("losses", [[0.5, 0.2, 0.9, 0.3], [0.1, 0.2, 0.3, 0.4], [0.4, 0.3, 0.2, 0.1], [0.3] * 4])
+def test_the_weights_of_the_epoch_with_the_lowest_validation_loss_are_returned(losses, monkeypatch):
+    states, answers = [], iter(losses)
+
+    def scripted(model, image_set, **rest):
+        states.append(copy.deepcopy(model.state_dict()))
+        return {"accuracy": 0.5, "auroc": 0.5, "loss": next(answers)}
+
+    monkeypatch.setattr(loop, "evaluate", scripted)
+    result = run()
+    best = losses.index(min(losses))  # the first of equals
+    assert result.best_epoch == best
+    assert all(torch.equal(value, states[best][name]) for name, value in result.model.state_dict().items())
+    assert torch.equal(result.model.model.attention.map(), result.maps[best])
+
+
+def test_the_returned_model_is_in_evaluation_mode_and_scores_as_its_row_says(uninterrupted):
+    assert not any(module.training for module in uninterrupted.model.modules())
+    row, scores = uninterrupted.history[uninterrupted.best_epoch], evaluate(uninterrupted.model, VALID)
+    assert scores["loss"] == pytest.approx(row["valid_loss"], abs=1e-6)
+    assert scores["auroc"] == row["valid_auroc"]
+
+
+def test_the_given_model_is_trained_in_place():
+    model = attended()
+    result = run(model)
+    assert result.model.model is model
+
+
+def test_the_loss_falls_and_the_planted_difference_is_learned():
+    train, valid = coloured([0, 1] * 30, 2, channels=1), coloured([0, 1] * 10, 2, channels=1)
+    torch.manual_seed(0)
+    model = attend(small_cnn(), GlobalSpatialAttention(pixel_features(train, 4)))
+    result = run(model, train, valid, epochs=15, lr=2e-2)
+    assert result.history[-1]["train_loss"] < 0.5 * result.history[0]["train_loss"]
+    assert evaluate(result.model, valid)["accuracy"] == 1
+
+
+def test_the_model_standardises_by_the_training_sets_mean_and_deviation_and_saves_them():
+    brighter = ImageSet((VALID.images // 2 + 120), VALID.labels, VALID.class_names)
+    result = run(valid=brighter, epochs=1)
+    pixels = TRAIN.to_float()
+    state = result.model.state_dict()
+    assert state["mean"].item() == pytest.approx(pixels.mean().item(), abs=1e-5)
+    assert state["deviation"].item() == pytest.approx(pixels.std().item(), abs=1e-5)
+    standardised = (brighter.to_float() - pixels.mean()) / pixels.std()
+    assert torch.allclose(result.model(brighter.to_float()), result.model.model(standardised), atol=1e-4)
+
+
+def test_the_model_of_a_run_is_saved_loaded_exported_and_moved_as_one():
+    result = run(epochs=2)
+    x, expected = VALID.to_float(), result.model(VALID.to_float())
+    buffer = io.BytesIO()
+    torch.save(result.model, buffer)
+    buffer.seek(0)
+    assert torch.equal(torch.load(buffer, weights_only=False)(x), expected)
+    result.model.model.attention.freeze()
+    program = torch.export.export(result.model, (x,))
+    assert torch.allclose(program.module()(x), expected, atol=1e-5)
+    assert result.model.to("meta")(x.to("meta")).device.type == "meta"
+
+
+def test_a_run_can_be_continued_with_the_model_of_another_which_keeps_its_standardisation():
+    first = run(epochs=2)
+    mean = first.model.mean.clone()
+    darker = ImageSet(TRAIN.images // 2, TRAIN.labels, TRAIN.class_names)
+    second = run(first.model, train=darker, epochs=1)
+    assert second.model is first.model
+    assert torch.equal(second.model.mean, mean)
+
+
+def test_black_images_only_do_not_divide_by_zero():
+    black = ImageSet(torch.zeros(8, 1, 16, 16, dtype=torch.uint8), torch.arange(8) % 2, ("a", "b"))
+    result = run(small_cnn(), black, black, epochs=1, batch_size=4)
+    assert np.isfinite(result.history[0]["valid_loss"])
+
+
+@pytest.mark.parametrize("progress", [False, True])
+def test_a_bar_is_shown_only_where_it_is_wanted(progress, capfd):
+    run(epochs=2, progress=progress)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert ("valid_auroc" in err) == progress
+
+
+# ---------------------------------------------------------------- what is trained, and how fast
+
+
+def changes(result, reference):
+    """Largest change of the weights of the CNN and of the map."""
+    before = dict(reference.named_parameters())
+    change = {n: (p - before[n]).abs().max().item() for n, p in result.model.model.named_parameters()}
+    maps = [c for n, c in change.items() if n.startswith("attention")]
+    return max(c for n, c in change.items() if n.startswith("model")), max(maps)
+
+
+@pytest.mark.parametrize("at", [None, "second"])
+def test_attention_lr_moves_the_weights_of_the_map_and_lr_those_of_the_cnn(at):
+    cnn, weight_map = changes(run(attended(at=at), lr=1e-2, attention_lr=1e-9), attended(at=at))
+    assert cnn > 1e-3
+    assert weight_map < 1e-6
+    cnn, weight_map = changes(run(attended(at=at), lr=1e-9, attention_lr=1e-2), attended(at=at))
+    assert cnn < 1e-6
+    assert weight_map > 1e-3
+
+
+def test_both_rates_follow_a_cosine_from_their_start_to_zero(monkeypatch):
+    rates, train_epoch = [], loop._train_epoch
+
+    def spy(model, optimiser, *rest):
+        rates.append([group["lr"] for group in optimiser.param_groups])
+        return train_epoch(model, optimiser, *rest)
+
+    monkeypatch.setattr(loop, "_train_epoch", spy)
+    run(epochs=6, lr=2e-3, attention_lr=1e-2)
+    cosine = (1 + np.cos(np.pi * np.arange(6) / 6)) / 2
+    assert np.allclose(rates, cosine[:, None] * [2e-3, 1e-2])
+
+
+def test_every_image_is_seen_once_an_epoch_in_an_order_that_changes():
+    class Recorder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head, self.seen = nn.Linear(256, 2), []
+
+        def forward(self, x):
+            if self.training:
+                self.seen += [row.numpy().tobytes() for row in x.detach()]
+            return self.head(x.flatten(1))
+
+    model = Recorder()
+    run(model, epochs=3)
+    first, second, third = (model.seen[start : start + 24] for start in (0, 24, 48))
+    assert len(set(first)) == 24
+    assert set(first) == set(second) == set(third)
+    assert first != second != third != first
+
+
+def test_a_frozen_map_weights_and_stays_as_it_is():
+    model = attended(hidden=0)
+    nn.init.normal_(model.attention.classifier[0].weight, generator=torch.Generator().manual_seed(0))
+    frozen = model.attention.freeze().map().clone()
+    result = run(model)
+    assert all(torch.equal(weight_map, frozen) for weight_map in result.maps)
+    assert len(result.maps) == 4
+    assert not torch.equal(result.model.model.model.head.weight, attended().model.head.weight)
+
+
+def test_a_frozen_cnn_leaves_the_map_to_be_trained():
+    model = attended()
+    model.model.requires_grad_(False)
+    result = run(model)
+    cnn, weight_map = changes(result, attended())
+    assert cnn == 0
+    assert weight_map > 1e-3
+
+
+def test_a_free_map_trains_too():
+    torch.manual_seed(0)
+    result = run(attend(small_cnn(), FreeMap(16)))
+    assert result.maps[-1].std() > 1e-4
+
+
+def test_three_classes_in_colour():
+    image_set = coloured([0, 1, 2] * 6, 3)
+    torch.manual_seed(0)
+    model = attend(small_cnn(3, 3), GlobalSpatialAttention(pixel_features(image_set, 5)))
+    result = run(model, image_set, image_set, epochs=2)
+    assert result.model(image_set.to_float()).shape == (18, 3)
+    assert set(evaluate(result.model, image_set)) == {"accuracy", "auroc", "loss"}
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(25, 8), (24, 8), (26, 8), (9, 8), (24, 100), (3, 2)])
+def test_a_last_batch_of_one_image_does_not_stop_batch_norm(count, batch_size):
+    train = make_phantom("phantom-chest", count, 16)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(256, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    assert len(run(model, train, batch_size=batch_size).history) == 4
+
+
+# ---------------------------------------------------------------- one seed, one result
+
+
+@pytest.mark.parametrize("at", [None, "second"])
+def test_one_seed_repeats_a_run_bit_for_bit(at):
+    one, two = run(attended(at=at)), run(attended(at=at))
+    assert same_run(one, two)
+
+
+def test_the_global_random_state_does_not_matter(uninterrupted):
+    model = attended()
+    torch.manual_seed(99)
+    random.seed(99)
+    np.random.seed(99)  # noqa: NPY002
+    assert same_run(run(model), uninterrupted)
+
+
+def test_another_seed_gives_another_run_from_the_same_initial_weights(uninterrupted):
+    other = run(seed=4)
+    assert not same_run(other, uninterrupted)
+    assert [row["train_loss"] for row in other.history] != [row["train_loss"] for row in uninterrupted.history]
+
+
+def test_the_global_random_states_are_left_as_they_were(tmp_path):
+    model = attended()
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
+    run(model, checkpoint_dir=tmp_path)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
+    assert np.array_equal(np.random.get_state()[1], before[2])  # noqa: NPY002
+
+
+# ---------------------------------------------------------------- interrupted runs
+
+
+def interrupt(monkeypatch, after):
+    """Ctrl-C in the epoch after so many whole ones."""
+    calls = itertools.count()
+
+    def evaluate_or_stop(*arguments, **rest):
+        if next(calls) == after:
+            raise KeyboardInterrupt
+        return evaluate(*arguments, **rest)
+
+    monkeypatch.setattr(loop, "evaluate", evaluate_or_stop)
+
+
+def test_a_checkpoint_dir_changes_nothing(uninterrupted, tmp_path):
+    assert same_run(run(checkpoint_dir=tmp_path / "new" / "folder"), uninterrupted)
+    assert [path.name for path in (tmp_path / "new" / "folder").iterdir()] == ["checkpoint.pt"]
+    assert same_run(run(checkpoint_dir=str(tmp_path / "text")), uninterrupted)
+
+
+@pytest.mark.parametrize("after", [0, 1, 2, 3])
+def test_an_interrupted_run_continues_to_the_same_bits(after, uninterrupted, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt(patch, after)
+        with pytest.raises(KeyboardInterrupt):
+            run(checkpoint_dir=tmp_path)
+    trained, train_epoch = [], loop._train_epoch
+
+    def spy(*arguments):
+        trained.append(arguments[-1])
+        return train_epoch(*arguments)
+
+    monkeypatch.setattr(loop, "_train_epoch", spy)
+    resumed = run(checkpoint_dir=tmp_path)
+    assert trained == list(range(after, 4))  # it went on, and did not begin anew
+    assert same_run(resumed, uninterrupted)
+    assert resumed.seconds == pytest.approx(sum(row["seconds"] for row in resumed.history))
+
+
+def test_a_run_interrupted_again_and_again_ends_at_the_same_bits(uninterrupted, tmp_path, monkeypatch):
+    for _ in range(3):
+        with monkeypatch.context() as patch:
+            interrupt(patch, after=1)
+            with pytest.raises(KeyboardInterrupt):
+                run(checkpoint_dir=tmp_path)
+    assert same_run(run(checkpoint_dir=tmp_path), uninterrupted)
+
+
+@pytest.mark.parametrize("kind", ["frozen map", "frozen cnn", "map in the middle", "no map"])
+def test_other_kinds_of_model_resume_to_the_same_bits_too(kind, tmp_path, monkeypatch):
+    def build():
+        if kind == "no map":
+            return small_cnn()
+        model = attended(at="second" if kind == "map in the middle" else None)
+        if kind == "frozen map":
+            model.attention.freeze()
+        if kind == "frozen cnn":
+            model.model.requires_grad_(False)
+        return model
+
+    with monkeypatch.context() as patch:
+        interrupt(patch, after=2)
+        with pytest.raises(KeyboardInterrupt):
+            run(build(), checkpoint_dir=tmp_path)
+    assert same_run(run(build(), checkpoint_dir=tmp_path), run(build()))
+
+
+KILLED = """
+import sys, time
+sys.path.insert(0, {folder!r})
+import torch
+torch.set_num_threads({threads})
+import test_loop as t
+from gsa_utils.training import loop
+evaluate = loop.evaluate
+def slow(*arguments, **rest):
+    time.sleep(0.02)
+    return evaluate(*arguments, **rest)
+loop.evaluate = slow
+t.run(checkpoint_dir={checkpoints!r}, epochs=40)
+"""
+
+
+def test_a_run_killed_in_mid_training_continues_to_the_same_bits(tmp_path):
+    """Slow (7 s) because it needs a process of its own to kill, and that has to import torch."""
+    script = KILLED.format(
+        folder=str(Path(__file__).parent), threads=torch.get_num_threads(), checkpoints=str(tmp_path)
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_until = time.monotonic() + 120
+        while not (tmp_path / "checkpoint.pt").exists():
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < wait_until, "no checkpoint after two minutes"
+            time.sleep(0.01)
+        time.sleep(0.3)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        process.stderr.close()
+    done = len(torch.load(tmp_path / "checkpoint.pt", weights_only=True)["history"])
+    assert 0 < done < 40
+    assert same_run(run(checkpoint_dir=tmp_path, epochs=40), run(epochs=40))
+
+
+def test_a_half_written_file_of_a_killed_run_is_ignored(uninterrupted, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt(patch, after=2)
+        with pytest.raises(KeyboardInterrupt):
+            run(checkpoint_dir=tmp_path)
+    for name in ("checkpoint.pt.12345", f"checkpoint.pt.{os.getpid()}"):
+        (tmp_path / name).write_bytes((tmp_path / "checkpoint.pt").read_bytes()[:500])
+    assert same_run(run(checkpoint_dir=tmp_path), uninterrupted)
+
+
+def test_a_failed_write_leaves_the_checkpoint_before_it(uninterrupted, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt(patch, after=2)
+        with pytest.raises(KeyboardInterrupt):
+            run(checkpoint_dir=tmp_path)
+    before, save = (tmp_path / "checkpoint.pt").read_bytes(), torch.save
+
+    def disk_full(state, file):
+        file.write(b"half of it")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(torch, "save", disk_full)
+    with pytest.raises(OSError, match="No space left"):
+        run(checkpoint_dir=tmp_path)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    monkeypatch.setattr(torch, "save", save)
+    assert same_run(run(checkpoint_dir=tmp_path), uninterrupted)
+
+
+def test_a_finished_run_is_returned_at_once(uninterrupted, tmp_path, monkeypatch):
+    first = run(checkpoint_dir=tmp_path)
+    monkeypatch.setattr(loop, "_train_epoch", None)  # a call would fail
+    monkeypatch.setattr(loop, "evaluate", None)
+    again = run(checkpoint_dir=tmp_path)
+    assert same_run(again, uninterrupted)
+    assert again.history == first.history
+    assert again.seconds == first.seconds
+    assert not again.model.training
+
+
+OTHER_TRAIN, OTHER_VALID = make_phantom("phantom-chest", 24, 16, seed=7), make_phantom("phantom-chest", 14, 16, seed=8)
+RELABELLED = ImageSet(TRAIN.images, TRAIN.labels.flip(0), TRAIN.class_names)
+
+
+def with_frozen(part):
+    model = attended()
+    part(model).requires_grad_(False)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("changed", "word"),
+    [
+        (lambda: {"epochs": 5}, "epochs"),
+        (lambda: {"batch_size": 6}, "batch_size"),
+        (lambda: {"lr": 2e-3}, "lr"),
+        (lambda: {"attention_lr": 2e-3}, "attention_lr"),
+        (lambda: {"seed": 4}, "seed"),
+        (lambda: {"train": OTHER_TRAIN}, "train images"),
+        (lambda: {"train": RELABELLED}, "train images"),
+        (lambda: {"valid": OTHER_VALID}, "valid images"),
+        (lambda: {"model": attended(hidden=4)}, "names and shapes"),
+        (lambda: {"model": small_cnn()}, "names and shapes"),
+        (lambda: {"model": attended(FEATURES.flip(1))}, "pixel features"),
+        (lambda: {"model": attended(at="first")}, "place of the map second"),
+        (lambda: {"model": with_frozen(lambda model: model.model.first)}, "trained weights"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_another_run_in_the_same_folder_is_refused_and_the_file_left_alone(changed, word, tmp_path):
+    run(attended(at="second") if "second" in word else None, checkpoint_dir=tmp_path)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    with pytest.raises(
+        ValueError, match=rf"checkpoint_dir: .*checkpoint\.pt holds another run with .*{word}.*expected"
+    ):
+        run(**changed(), checkpoint_dir=tmp_path)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize("other", [nn.Dropout(0.5), nn.Sequential(nn.Dropout(0.3), nn.Tanh())])
+def test_layers_without_weights_are_compared_too(other, tmp_path):
+    run(epochs=1, checkpoint_dir=tmp_path)
+    model = attended()
+    model.model.drop = other
+    with pytest.raises(ValueError, match="checkpoint_dir: .* holds another run with layers"):
+        run(model, epochs=1, checkpoint_dir=tmp_path)
+
+
+def test_numbers_of_numpy_are_settings_like_any_others(uninterrupted, tmp_path):
+    settings = {"epochs": np.int64(4), "lr": np.float64(1e-3), "attention_lr": np.float64(1e-2)}
+    run(**settings, seed=np.int32(3), checkpoint_dir=tmp_path)
+    assert same_run(run(checkpoint_dir=tmp_path), uninterrupted)
+
+
+def test_features_of_a_map_without_attend_are_compared_too(tmp_path):
+    def build(features):
+        torch.manual_seed(0)
+        return nn.Sequential(GlobalSpatialAttention(features, 0), small_cnn())
+
+    run(build(FEATURES), checkpoint_dir=tmp_path)
+    with pytest.raises(ValueError, match="pixel features"):
+        run(build(FEATURES.flip(1)), checkpoint_dir=tmp_path)
+
+
+def as_torch(thing):
+    buffer = io.BytesIO()
+    torch.save(thing, buffer)
+    return buffer.getvalue()
+
+
+class NotPlain:
+    """Only a whole pickle, which can run any code, could bring this back."""
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda good: good[: len(good) // 2],
+        lambda good: good[:-1],
+        lambda good: b"",
+        lambda good: b"not a checkpoint at all",
+        lambda good: good[:-200] + bytes(200),
+        lambda good: as_torch({"weight": torch.zeros(2)}),
+        lambda good: as_torch([1, 2]),
+        lambda good: as_torch({"identity": NotPlain()}),
+    ],
+    ids=["half", "all but a byte", "empty", "text", "end zeroed", "state dict", "list", "object"],
+)
+def test_a_file_that_is_no_checkpoint_is_named_and_left_alone(damage, tmp_path):
+    run(epochs=1, checkpoint_dir=tmp_path)
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(damage(path.read_bytes()))
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"checkpoint_dir: .*checkpoint\.pt .*damaged.*delete") as caught:
+        run(epochs=1, checkpoint_dir=tmp_path)
+    assert str(path) in str(caught.value)
+    assert path.read_bytes() == before
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+class Fixed(nn.Module):
+    """Logits that are a fixed function of the image; optionally other ones, or NaN, in one of the modes."""
+
+    def __init__(self, scale=1.0, classes=2, train_factor=1.0, valid_factor=1.0):
+        super().__init__()
+        self.head = nn.Linear(256, classes)
+        self.register_buffer("scale", torch.tensor(scale))
+        self.factors = {True: train_factor, False: valid_factor}
+        random = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            self.head.weight.copy_(torch.randn(classes, 256, generator=random))
+            self.head.bias.copy_(torch.randn(classes, generator=random))
+
+    def forward(self, x):
+        return self.scale * self.head(x.flatten(1)) * self.factors[self.training]
+
+
+ONE_CLASS = ImageSet(TRAIN.images[:4], torch.zeros(4, dtype=torch.int64), ("a", "b"))
+ONLY_NAME = ImageSet(TRAIN.images[:4], torch.zeros(4, dtype=torch.int64), ("a",))
+LARGER = make_phantom("phantom-chest", 10, 20)
+OTHER_NAMES = make_phantom("phantom-face", 10, 16)
+
+
+@pytest.mark.parametrize(
+    ("argument", "settings", "words"),
+    [
+        ("train", {"train": TRAIN.images}, ["Tensor", "an ImageSet"]),
+        ("valid", {"valid": None}, ["NoneType", "an ImageSet"]),
+        ("train", {"train": ONE_CLASS}, ["0 b", "images of every class"]),
+        ("valid", {"valid": ONE_CLASS}, ["0 b", "images of every class"]),
+        ("train", {"train": ONLY_NAME}, ["4 a", "two classes"]),
+        ("valid", {"valid": LARGER}, ["1 x 20 x 20", "1 x 16 x 16"]),
+        ("valid", {"valid": OTHER_NAMES}, ["smiling", "opacity"]),
+        ("epochs", {"epochs": 0}, ["got 0", "at least 1"]),
+        ("epochs", {"epochs": 2.0}, ["got 2.0"]),
+        ("batch_size", {"batch_size": 1}, ["got 1", "at least 2"]),
+        ("batch_size", {"batch_size": "8"}, ["got 8"]),
+        ("lr", {"lr": 0}, ["got 0", "positive"]),
+        ("lr", {"lr": float("nan")}, ["got nan"]),
+        ("attention_lr", {"attention_lr": -1e-3}, ["got -0.001"]),
+        ("seed", {"seed": -1}, ["got -1"]),
+        ("seed", {"seed": 0.5}, ["got 0.5"]),
+        ("model", {"model": nn.Sequential(nn.Flatten(), nn.Softmax(1))}, ["no weights", "something to train"]),
+        ("model", {"model": small_cnn().requires_grad_(False)}, ["no weights", "something to train"]),
+    ],
+)
+def test_a_wrong_argument_of_fit_is_refused_by_name(argument, settings, words, tmp_path):
+    with pytest.raises(ValueError, match=f"^{argument}: got .*expected ") as caught:
+        run(**{"model": small_cnn(), **settings}, checkpoint_dir=tmp_path / "checkpoints")
+    assert all(word in str(caught.value) for word in words), caught.value
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_model_with_too_few_outputs_is_refused_by_name():
+    train, valid = coloured([0, 1, 2] * 4, 3), coloured([0, 1, 2] * 4, 3)
+    with pytest.raises(ValueError, match=r"model: got outputs of shape .*2\), expected logits .*3\)"):
+        run(small_cnn(3, 2), train, valid)
+
+
+def test_a_map_at_a_submodule_that_is_never_called_is_an_error_and_not_a_map_that_learns_nothing():
+    net = small_cnn()
+    net.spare = nn.Identity()
+    net.forward = lambda x: net.head(net.second(net.first(x)))
+    with pytest.raises(RuntimeError, match="no gradient reaches the weight map"):
+        run(attend(net, GlobalSpatialAttention(FEATURES), at="spare"))
+
+
+@pytest.mark.parametrize(
+    "factors",
+    [{"train_factor": float("nan")}, {"train_factor": float("inf")}, {"valid_factor": float("nan")}],
+    ids=["nan in training", "infinity in training", "nan in validation"],
+)
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_a_loss_that_is_no_number_stops_the_run_with_a_hint(factors, epochs, tmp_path):
+    with pytest.raises(RuntimeError, match="loss is not a number in epoch 0; a lower lr may help"):
+        run(Fixed(**factors), epochs=epochs, checkpoint_dir=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+# ---------------------------------------------------------------- evaluate
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 10.0])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_evaluate_equals_scikit_learn_on_the_same_logits(classes, scale):
+    """Also for a very confident model, whose probabilities are 1 to the last bit for many images."""
+    random = torch.Generator().manual_seed(1)
+    images = torch.randint(0, 256, (90, 1, 16, 16), generator=random).to(torch.uint8)
+    image_set = ImageSet(images, torch.arange(90) % classes, [f"class {k}" for k in range(classes)])
+    model = Fixed(scale, classes).eval()
+    with torch.no_grad():
+        logits = model(image_set.to_float())
+    truth, exact = image_set.labels.numpy(), logits.double()
+    if classes == 2:
+        auroc = roc_auc_score(truth, (exact[:, 1] - exact[:, 0]).numpy())
+    else:
+        rest = [exact[:, [k for k in range(classes) if k != c]].logsumexp(dim=1) for c in range(classes)]
+        auroc = np.mean([roc_auc_score(truth == c, (exact[:, c] - rest[c]).numpy()) for c in range(classes)])
+    scores = evaluate(model, image_set, batch_size=7)
+    assert 0.3 < auroc < 0.7
+    assert scores["accuracy"] == pytest.approx(accuracy_score(truth, logits.argmax(dim=1)), abs=1e-6)
+    assert scores["auroc"] == pytest.approx(auroc, abs=1e-6)
+    assert scores["loss"] == pytest.approx(F.cross_entropy(exact, image_set.labels).item(), rel=1e-5)
+    assert all(isinstance(value, float) for value in scores.values())
+
+
+def test_evaluate_does_not_depend_on_its_batches():
+    model = Fixed().eval()
+    one, two = evaluate(model, VALID, batch_size=1), evaluate(model, VALID, batch_size=1000)
+    assert one == pytest.approx(two, abs=1e-6)
+
+
+def modes(model):
+    return [module.training for module in model.modules()]
+
+
+@pytest.mark.parametrize("prepare", [lambda m: m.train(), lambda m: m.eval(), lambda m: m.train().first.eval()])
+def test_evaluate_leaves_every_part_in_the_mode_it_came_in(prepare):
+    model = small_cnn()
+    prepare(model)
+    before, statistics = modes(model), model.first[1].running_mean.clone()
+    evaluate(model, VALID)
+    assert modes(model) == before
+    assert torch.equal(model.first[1].running_mean, statistics)
+
+
+def test_evaluate_leaves_the_mode_also_where_the_model_fails():
+    model = small_cnn(channels=3).train()
+    with pytest.raises(RuntimeError):
+        evaluate(model, VALID)
+    assert all(modes(model))
+
+
+def test_evaluate_uses_no_dropout():
+    model = small_cnn().train()
+    assert evaluate(model, VALID) == evaluate(model, VALID)
+
+
+def test_evaluate_leaves_weights_that_can_still_be_trained():
+    model = attended()
+    evaluate(model, VALID)
+    model(VALID.to_float()).sum().backward()
+    assert all(weight.grad is not None for weight in model.parameters())
+
+
+def test_evaluate_refuses_a_set_without_images_of_some_class():
+    with pytest.raises(ValueError, match="image_set: got .*0 b.*expected an ImageSet with images of every class"):
+        evaluate(Fixed(), ONE_CLASS)
+
+
+def test_evaluate_refuses_outputs_that_are_no_logits_of_the_classes():
+    for model in (Fixed(classes=3), nn.Sequential(nn.Flatten(), nn.Linear(256, 1)), nn.Identity()):
+        with pytest.raises(ValueError, match=r"model: got outputs of shape .*, expected logits \(14, 2\)"):
+            evaluate(model, VALID)
+
+
+# ---------------------------------------------------------------- mixed precision
+
+BF16 = """
+import copy, io, sys
+sys.path.insert(0, {folder!r})
+import torch
+import test_loop as t
+model = t.attended(at="second")
+inside = []
+model.model.second.register_forward_pre_hook(lambda module, args: inside.append(args[0].dtype))
+result = t.run(model)
+during = set(inside)
+assert during == {{torch.bfloat16}}, during
+inside.clear()
+logits = result.model(t.VALID.to_float())
+assert logits.dtype == torch.float32, logits.dtype
+assert set(inside) == {{torch.float32}}, inside
+assert all(weight_map.dtype == torch.float32 for weight_map in result.maps)
+assert all(value.dtype != torch.bfloat16 for value in result.model.state_dict().values())
+assert all(row["valid_loss"] == row["valid_loss"] for row in result.history)
+assert torch.equal(copy.deepcopy(result.model)(t.VALID.to_float()), logits)
+model.model.second._forward_pre_hooks.popitem()  # a lambda can't be pickled
+torch.save(result.model, io.BytesIO())
+again = t.run(result.model, epochs=1)
+assert again.model(t.VALID.to_float()).dtype == torch.float32
+print("all of it held")
+"""
+
+
+def test_bf16_by_the_environment_trains_in_bf16_and_returns_a_float32_model():
+    """Slow (6 s) because accelerate reads its precision once a process."""
+    result = subprocess.run(
+        [sys.executable, "-c", BF16.format(folder=str(Path(__file__).parent))],
+        cwd=ROOT,
+        env={**os.environ, "ACCELERATE_MIXED_PRECISION": "bf16"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "all of it held\n"
+
+
+def test_a_precision_asked_for_too_late_is_an_error_and_not_ignored(monkeypatch):
+    run(epochs=1)  # accelerate reads its precision once a process
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    with pytest.raises(
+        RuntimeError, match="ACCELERATE_MIXED_PRECISION is bf16, but accelerate has been started with no"
+    ):
+        run(epochs=1)
