@@ -1,8 +1,11 @@
-"""The two sentences every complaint about an argument is made of: what came, and what was expected."""
+"""What every complaint about an argument is made of: its name, what came, and what was expected."""
 
 import difflib
 from collections.abc import Iterable
-from numbers import Integral
+from numbers import Integral, Real
+
+import numpy as np
+from torch import Tensor
 
 
 def bad_value(argument: str, came: object, expected: str) -> ValueError:
@@ -16,6 +19,26 @@ def unknown_name(argument: str, came: object, names: Iterable[str]) -> ValueErro
     near = difflib.get_close_matches(str(came).lower(), names, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
     return bad_value(argument, repr(came), f"one of {', '.join(names[:40])}{', ...' if len(names) > 40 else ''}{hint}")
+
+
+def describe(value: object) -> str:
+    """A value in a few words: of a tensor or an array its type and shape."""
+    if isinstance(value, Tensor | np.ndarray):
+        kind = "tensor" if isinstance(value, Tensor) else "ndarray"
+        return f"a {str(value.dtype).removeprefix('torch.')} {kind} of shape {tuple(value.shape)}"
+    return f"{type(value).__name__} {value!r:.60}"
+
+
+def check_whole(argument: str, value: object, least: int) -> None:
+    """Raise a ValueError unless this is an integer of at least `least`."""
+    if not whole_number(value, least):
+        raise bad_value(argument, repr(value), f"a whole number, at least {least}")
+
+
+def check_positive(argument: str, value: object) -> None:
+    """Raise a ValueError unless this is a number above 0; True is none."""
+    if not isinstance(value, Real) or isinstance(value, bool) or not value > 0:
+        raise bad_value(argument, repr(value), "a positive number")
 
 
 def whole_number(value: object, least: int) -> bool:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from gsa_utils.arguments import bad_value
+from gsa_utils.arguments import bad_value, describe
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ class ImageSet:
             not isinstance(region, Tensor) or region.dtype != torch.bool or region.shape != (height, width)
         ):
             raise bad_value(
-                "region", _describe(region), f"a bool tensor of shape ({height}, {width}), as the images have"
+                "region", describe(region), f"a bool tensor of shape ({height}, {width}), as the images have"
             )
 
     def __len__(self) -> int:
@@ -73,7 +73,7 @@ class ImageSet:
         """
         indices = torch.as_tensor(indices)
         if indices.ndim != 1 or not len(indices) or indices.is_floating_point() or indices.dtype == torch.bool:
-            raise bad_value("indices", _describe(indices), "a non-empty one-dimensional list of integers")
+            raise bad_value("indices", describe(indices), "a non-empty one-dimensional list of integers")
         if indices.min() < -len(self) or indices.max() >= len(self):
             raise bad_value(
                 "indices", f"{indices.min()} to {indices.max()}", f"positions in a set of {len(self)} images"
@@ -117,22 +117,16 @@ class ImageSet:
         return self.subset(in_first.nonzero()[:, 0]), self.subset((~in_first).nonzero()[:, 0])
 
 
-def _describe(value: object) -> str:
-    if isinstance(value, Tensor):
-        return f"a {str(value.dtype).removeprefix('torch.')} tensor of shape {tuple(value.shape)}"
-    return f"{type(value).__name__} {value!r:.60}"
-
-
 def _check_images(images: Tensor) -> None:
     if not isinstance(images, Tensor) or images.ndim != 4 or images.dtype != torch.uint8:
-        raise bad_value("images", _describe(images), "a uint8 tensor of shape (N, C, H, W) with values 0 to 255")
+        raise bad_value("images", describe(images), "a uint8 tensor of shape (N, C, H, W) with values 0 to 255")
     if not images.numel():
         raise bad_value("images", f"shape {tuple(images.shape)}", "at least one image, channel, row and column")
 
 
 def _check_labels(labels: Tensor, count: int, classes: int) -> None:
     if not isinstance(labels, Tensor) or labels.dtype != torch.int64 or labels.shape != (count,):
-        raise bad_value("labels", _describe(labels), f"an int64 tensor of shape ({count},), one for each image")
+        raise bad_value("labels", describe(labels), f"an int64 tensor of shape ({count},), one for each image")
     if labels.min() < 0 or labels.max() >= classes:
         raise bad_value(
             "labels", f"{labels.min()} to {labels.max()}", f"0 to {classes - 1}: class_names holds {classes}"

@@ -1,13 +1,44 @@
-"""The scores of a model on an image set: accuracy, AUROC and loss."""
+"""The scores of a model on an image set, and the one loop that every prediction goes through."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
-from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC
 
-from gsa_utils.arguments import bad_value
+from gsa_utils.arguments import bad_value, describe
 from gsa_utils.images import ImageSet
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[nn.Module]:
+    """Within it `model` is in evaluation mode; afterwards each of its modules is in the mode that it came in."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield model
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def float_batches(model: nn.Module, image_set: ImageSet, size: int) -> Iterator[Float[Tensor, "batch channels h w"]]:
+    """The images in [0, 1], `size` at a time, on the device that the model is on."""
+    device = next((value.device for value in [*model.parameters(), *model.buffers()]), torch.device("cpu"))
+    for images in image_set.images.split(size):
+        yield images.to(device).float() / 255
+
+
+def predict(model: nn.Module, image_set: ImageSet, batch_size: int = 256) -> Float[Tensor, "n classes"]:
+    """The probability of every class for every image, on the CPU; the model is left in the mode it came in.
+
+    Raises:
+        ValueError: a model that does not return a logit for each class.
+    """
+    return _logits(model, image_set, batch_size).softmax(dim=1)
 
 
 def evaluate(model: nn.Module, image_set: ImageSet, batch_size: int = 256) -> dict[str, float]:
@@ -19,43 +50,41 @@ def evaluate(model: nn.Module, image_set: ImageSet, batch_size: int = 256) -> di
         ValueError: a set without images of every class, for which AUROC is not defined.
     """
     if not isinstance(image_set, ImageSet) or min(image_set.class_counts) == 0:
-        raise bad_value(
-            "image_set", f"{image_set!r:.80}", "an ImageSet with images of every class; AUROC is not defined otherwise"
-        )
-    device = next((value.device for value in [*model.parameters(), *model.buffers()]), torch.device("cpu"))
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.inference_mode():
-            outputs = [model(images.to(device).float() / 255) for images in image_set.images.split(batch_size)]
-    finally:
-        for module, training in modes:
-            module.training = training
-    labels, classes = image_set.labels.cpu(), len(image_set.class_names)
-    for output, batch in zip(outputs, labels.split(batch_size), strict=True):
-        check_logits(output, len(batch), classes)
-    logits = torch.cat(outputs).float().cpu()
+        expected = "an ImageSet with images of every class; AUROC is not defined otherwise"
+        raise bad_value("image_set", f"{image_set!r:.80}", expected)
+    logits, labels = _logits(model, image_set, batch_size), image_set.labels.cpu()
     return {
-        "accuracy": MulticlassAccuracy(classes, average="micro")(logits, labels).item(),
-        "auroc": MulticlassAUROC(classes)(_ranks(logits), labels).item(),
+        "accuracy": (logits.argmax(dim=1) == labels).float().mean().item(),
+        "auroc": _auroc(logits, labels),
         "loss": F.cross_entropy(logits, labels).item(),
     }
-
-
-def _ranks(logits: Float[Tensor, "n classes"]) -> Float[Tensor, "n classes"]:
-    """The order of the images by the odds of each class against the rest, as numbers from 0 to 1.
-
-    Probabilities would do for AUROC, were they not rounded to 1 for all images that a confident model is sure of.
-    """
-    columns = []
-    for one in range(logits.shape[1]):
-        rest = torch.cat([logits[:, :one], logits[:, one + 1 :]], dim=1).double().logsumexp(dim=1)
-        columns.append(torch.unique(logits[:, one] - rest, return_inverse=True)[1])
-    return torch.stack(columns, dim=1).double() / len(logits)
 
 
 def check_logits(logits: object, count: int, classes: int) -> None:
     """Raise a ValueError unless these are `count` rows of one logit a class."""
     if not isinstance(logits, Tensor) or logits.shape != (count, classes):
-        came = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"type {type(logits).__name__}"
-        raise bad_value("model", f"outputs of {came}", f"logits ({count}, {classes})")
+        came = f"outputs of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else describe(logits)
+        raise bad_value("model", came, f"logits ({count}, {classes})")
+
+
+def _logits(model: nn.Module, image_set: ImageSet, batch_size: int) -> Float[Tensor, "n classes"]:
+    found = []
+    with eval_mode(model), torch.inference_mode():
+        for images in float_batches(model, image_set, batch_size):
+            found.append(model(images))
+            check_logits(found[-1], len(images), len(image_set.class_names))
+    return torch.cat(found).float().cpu()
+
+
+def _auroc(logits: Float[Tensor, "n classes"], labels: Tensor) -> float:
+    """By the odds of each class against the rest: probabilities are rounded to 1 where a confident model is sure.
+
+    NaN where a logit is no finite number, like the loss: the caller says what that means.
+    """
+    if not torch.isfinite(logits).all():
+        return float("nan")
+    scores = []
+    for one in range(logits.shape[1]):
+        rest = torch.cat([logits[:, :one], logits[:, one + 1 :]], dim=1).double().logsumexp(dim=1)
+        scores.append(roc_auc_score(labels == one, logits[:, one] - rest))
+    return float(sum(scores) / len(scores))

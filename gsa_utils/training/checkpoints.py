@@ -27,9 +27,9 @@ def run_identity(
         **settings,
         "train images": checksum(train.images, train.labels),
         "valid images": checksum(valid.images, valid.labels),
-        "weights' names and shapes": f"{zlib.crc32(shapes.encode()):08x}",
-        "layers": f"{zlib.crc32(layers.encode()):08x}",
-        "trained weights": f"{zlib.crc32(trained.encode()):08x}",
+        "weights' names and shapes": checksum(shapes),
+        "layers": checksum(layers),
+        "trained weights": checksum(trained),
         "place of the map": ", ".join(part.at or "input" for part in model.modules() if isinstance(part, Attended)),
         "pixel features": checksum(*features),
     }
@@ -77,10 +77,13 @@ def load_checkpoint(folder: str | Path, identity: dict[str, str | float]) -> dic
     return state
 
 
-def checksum(*tensors: Tensor) -> str:
+def checksum(*parts: Tensor | str) -> str:
     """Of the bytes of all of them, as eight hexadecimal digits (CRC-32)."""
     value = 0
-    for tensor in tensors:
-        flat = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)  # NumPy knows no bfloat16
-        value = zlib.crc32(flat.numpy(), value)
+    for part in parts:
+        if isinstance(part, str):
+            value = zlib.crc32(part.encode(), value)
+        else:
+            flat = part.detach().cpu().contiguous().flatten().view(torch.uint8)  # NumPy knows no bfloat16
+            value = zlib.crc32(flat.numpy(), value)
     return f"{value:08x}"
