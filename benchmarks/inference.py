@@ -16,9 +16,9 @@ from torch import nn
 from turns import compared, keep_memory, made_with, take_turns, write_table
 
 from gsa_utils import GlobalSpatialAttention, attend
-from gsa_utils.networks.backbones import PLACES
+from gsa_utils.networks.backbones import LAYERS
 
-PLAIN, TURNS, MIDDLE = "plain", 41, PLACES["resnet"]["middle"]
+PLAIN, TURNS, MIDDLE = "plain", 41, LAYERS["resnet"]["middle"]
 
 
 def models(size: Size) -> dict[str, nn.Module]:

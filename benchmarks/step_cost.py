@@ -25,7 +25,7 @@ from turns import compared, keep_memory, made_with, ratios, take_turns, write_ta
 
 from gsa_utils import GlobalSpatialAttention, attend, build_backbone, pixel_features
 from gsa_utils.attention import WeightMap
-from gsa_utils.networks.backbones import PLACES
+from gsa_utils.networks.backbones import LAYERS
 from gsa_utils.networks.local_attention import PEERS, add_local_attention
 from gsa_utils.pixels.stream import blocks
 
@@ -74,7 +74,7 @@ def models(size: Size) -> Iterator[tuple[str, int | str, nn.Module]]:
     for count in COUNTS:
         features = pixel_features(stream(size.grid, count), RANK)
         yield "ours, input", count, attend(network(size), GlobalSpatialAttention(features))
-        yield "ours, middle", count, attend(network(size), GlobalSpatialAttention(features), PLACES["resnet"]["middle"])
+        yield "ours, middle", count, attend(network(size), GlobalSpatialAttention(features), LAYERS["resnet"]["middle"])
     for peer in PEERS:
         yield peer, "", add_local_attention(network(size), "resnet", peer)
     for count in size.naive:

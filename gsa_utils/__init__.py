@@ -22,6 +22,7 @@ _HOME = {
     "TrainingRun": "training.loop",
     "fit": "training.loop",
     "evaluate": "evaluation.scores",
+    "predict": "evaluation.scores",
     "alignment": "evaluation.maps",
     "localisation": "evaluation.maps",
     "stability": "evaluation.maps",

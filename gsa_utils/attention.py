@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gsa_utils.arguments import bad_value, height_and_width, unknown_name, whole_number
+from gsa_utils.arguments import bad_value, describe, height_and_width, unknown_name, whole_number
 
 
 class WeightMap(nn.Module):
@@ -50,8 +50,7 @@ class WeightMap(nn.Module):
         A map of another size is resized: averaged where x is coarser, interpolated where it is finer.
         """
         if not isinstance(x, Tensor) or x.ndim != 4 or not x.is_floating_point():
-            came = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-            raise bad_value("x", came, "floating-point activations (B, C, h, w)")
+            raise bad_value("x", describe(x), "floating-point activations (B, C, h, w)")
         weight = self.map()[None, None]  # (1, 1, H, W)
         if weight.shape[-2:] != x.shape[-2:]:
             coarser = x.shape[-2] <= weight.shape[-2] and x.shape[-1] <= weight.shape[-1]
@@ -107,8 +106,7 @@ class GlobalSpatialAttention(WeightMap):
     def __init__(self, features: Float[Tensor, "1 features height width"], hidden: int = 32, kernel_size: int = 1):
         super().__init__()
         if not isinstance(features, Tensor) or features.ndim != 4 or len(features) != 1 or not features.numel():
-            came = f"shape {tuple(features.shape)}" if isinstance(features, Tensor) else type(features).__name__
-            raise bad_value("features", came, "a tensor (1, K, H, W), as pixel_features returns it")
+            raise bad_value("features", describe(features), "a tensor (1, K, H, W), as pixel_features returns it")
         if not features.is_floating_point() or not torch.isfinite(features).all():
             raise bad_value("features", f"{features.dtype} values, not all of them finite numbers", "finite floats")
         if not whole_number(hidden, 0):
@@ -142,6 +140,10 @@ class GlobalSpatialAttention(WeightMap):
         del self.features, self.classifier
 
 
+# (hidden, kernel_size) of the pixel classifiers that the lessons and studies call by a name
+CLASSIFIERS = {"logistic": (0, 1), "mlp": (32, 1), "pixel-cnn": (32, 3)}
+
+
 class FreeMap(WeightMap):
     """The ablation: the same map without a pixel classifier, one free logit a pixel, (height, width) of them."""
 
@@ -173,6 +175,14 @@ class Attended(nn.Module):
             raise RuntimeError(f"at={self.at!r}: the model hands this submodule its activations by keyword")
         return (self.attention(args[0]), *args[1:])
 
+    def detach(self) -> nn.Module:
+        """Undo `attend`: take the map out and return the model without it, as it is now."""
+        if self.at is not None:
+            hooks = self.model.get_submodule(self.at)._forward_pre_hooks
+            for key in [key for key, hook in hooks.items() if getattr(hook, "__self__", None) is self]:
+                del hooks[key]
+        return self.model
+
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Tensor:
         return self.model(self.attention(x) if self.at is None else x)
 
@@ -181,7 +191,7 @@ def attend(model: nn.Module, attention: nn.Module, at: str | None = None) -> nn.
     """`model` with its input, or the activations entering the submodule `at`, weighted by `attention`.
 
     Works on any nn.Module. With `at` the given model itself is changed (a forward pre-hook on that submodule): use the
-    returned module from then on, and build another model for a comparison without attention.
+    returned module from then on; its `detach()` takes the map out again and returns the plain model.
 
     Args:
         model: takes (B, C, H, W) images.

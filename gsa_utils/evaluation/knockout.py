@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Bool, UInt8
 from torch import Tensor, nn
 
-from gsa_utils.arguments import bad_value, whole_number
+from gsa_utils.arguments import bad_value, check_whole, describe
+from gsa_utils.evaluation.rankings import moved
 from gsa_utils.evaluation.scores import evaluate
 from gsa_utils.images import ImageSet
 
@@ -56,8 +57,7 @@ def blank(
     if fill is None:
         fill = image_set.images.float().mean(dim=0).round().to(torch.uint8)  # (C, H, W)
     elif fill.shape != (wanted := image_set.images.shape[1:]) or fill.dtype != torch.uint8:
-        came = f"{fill.dtype} of shape {tuple(fill.shape)}"
-        raise bad_value("fill", came, f"uint8 pixels of shape {tuple(wanted)}, as an image has")
+        raise bad_value("fill", describe(fill), f"uint8 pixels of shape {tuple(wanted)}, as an image has")
     return replace(image_set, images=torch.where(mask.to(fill.device), fill, image_set.images))
 
 
@@ -77,8 +77,7 @@ def knock_out(
     Raises:
         ValueError: a mask of another size, one of no pixel or of all; draws below 1.
     """
-    if not whole_number(draws, 1):
-        raise bad_value("draws", draws, "a whole number, at least 1")
+    check_whole("draws", draws, 1)
     _check_mask(image_set, mask)
     count = int(mask.sum())
     if not 0 < count < mask.numel():
@@ -95,8 +94,7 @@ def knock_out(
 def _check_mask(image_set: ImageSet, mask: object) -> None:
     size = image_set.images.shape[-2:]
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != size:
-        came = f"{mask.dtype} of shape {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
-        raise bad_value("mask", came, f"a boolean tensor of shape {tuple(size)}")
+        raise bad_value("mask", describe(mask), f"a boolean tensor of shape {tuple(size)}")
 
 
 def _others(mask: Bool[Tensor, "height width"], draws: int, generator: torch.Generator) -> Iterator[Tensor]:
@@ -106,8 +104,4 @@ def _others(mask: Bool[Tensor, "height width"], draws: int, generator: torch.Gen
         scattered[torch.randperm(mask.numel(), generator=generator)[: int(mask.sum())]] = True
         yield scattered.view(mask.shape)
     for _ in range(draws):
-        moved = mask
-        while torch.equal(moved, mask):  # as where a band is moved along itself
-            places = torch.randint(1, mask.numel(), (), generator=generator).item()
-            moved = mask.roll(divmod(places, mask.shape[1]), dims=(0, 1))
-        yield moved
+        yield moved(mask, "anywhere", generator)

@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
-from gsa_utils.arguments import bad_value
+from gsa_utils.arguments import bad_value, describe
 from gsa_utils.images import ImageSet
 
 
@@ -29,8 +29,9 @@ def localisation(weight_map: Float[Tensor, "height width"], region: Bool[Tensor,
     """
     weights, inside = weight_map.detach().double().cpu(), region.cpu()
     if weights.ndim != 2 or inside.shape != weights.shape or inside.dtype != torch.bool:
-        came = f"{inside.dtype} of shape {tuple(inside.shape)}"
-        raise bad_value("region", came, f"a bool tensor of the map's shape {tuple(weights.shape)}, two-dimensional")
+        raise bad_value(
+            "region", describe(inside), f"a bool tensor of the map's shape {tuple(weights.shape)}, two-dimensional"
+        )
     if not torch.isfinite(weights).all() or weights.min() < 0:
         raise bad_value(
             "weight_map", f"values from {weights.min():g} to {weights.max():g}", "finite weights, none negative"
@@ -79,7 +80,7 @@ def alignment(images: ImageSet | Num[Tensor, "n channels height width"]) -> floa
     """
     images = images.images if isinstance(images, ImageSet) else images
     if images.ndim != 4 or len(images) < 2:
-        raise bad_value("images", f"shape {tuple(images.shape)}", "at least two images (N, C, H, W)")
+        raise bad_value("images", describe(images), "at least two images (N, C, H, W)")
     total, score = torch.zeros(images[0].numel(), device=images.device), 0.0
     for batch in images.split(1024):
         total += _standardised(batch).sum(dim=0)

@@ -1,18 +1,15 @@
-"""Ways to rank the pixels of a set: the learned maps' competitors, from none at all to mean Grad-CAM.
+"""Ways to rank the pixels of a set without a network: the learned maps' competitors, and the same map elsewhere.
 
 A ranking is a map (H, W) of which only the order counts; ties are broken by `top_pixels`, at random but repeatably.
 """
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Num
 from sklearn.feature_selection import f_classif
-from torch import Tensor, nn
+from torch import Tensor
 
-from gsa_utils.arguments import bad_value
+from gsa_utils.arguments import bad_value, unknown_name
 from gsa_utils.images import ImageSet
-from gsa_utils.networks.backbones import PLACES
-from gsa_utils.networks.local_attention import spatial_gates
 
 
 def constant(image_set: ImageSet) -> Float[Tensor, "height width"]:
@@ -42,62 +39,29 @@ def anova(image_set: ImageSet) -> Float[Tensor, "height width"]:
     return statistic.view(image_set.images.shape[1:]).amax(dim=0)
 
 
-def grad_cam(model: nn.Module, image_set: ImageSet, backbone: str, place: str = "pool") -> Tensor:
-    """Mean Grad-CAM (Selvaraju et al., https://arxiv.org/abs/1610.02391) of the predicted classes, by captum, (H, W).
-
-    As its authors have it, on the activations that are then averaged over the image, enlarged to the image's size and
-    each image's map scaled to a highest value of 1. `model` is what `fit` returned for this backbone.
-    """
-    from captum.attr import LayerGradCam
-
-    cnn = model
-    while hasattr(cnn, "model"):  # under standardisation, precision and attention
-        cnn = cnn.model
-    layer = cnn.get_submodule(PLACES[backbone][place])
-    total = torch.zeros(image_set.images.shape[-2:])
-    for batch in image_set.images.split(128):
-        x = (batch.float() / 255).requires_grad_()
-        predicted = model(x).argmax(dim=1)
-        cams = LayerGradCam(model, layer).attribute(
-            x, predicted, attribute_to_layer_input=True, relu_attributions=True
-        )  # (b, 1, h, w)
-        cams = F.interpolate(cams.detach().float(), total.shape, mode="bilinear")[:, 0]
-        total += (cams / cams.amax(dim=(1, 2), keepdim=True).clamp(min=1e-12)).sum(dim=0)
-    return total / len(image_set)
-
-
-@torch.no_grad()
-def mean_local_map(model: nn.Module, image_set: ImageSet) -> Float[Tensor, "height width"]:
-    """The spatial maps of all CBAM modules in `model`, enlarged to the image's size: their mean over the images.
-
-    Raises:
-        ValueError: a model without CBAM.
-    """
-    size, seen = image_set.images.shape[-2:], []
-    total = torch.zeros(size)
-
-    def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        seen.append(len(output))
-        total.add_(F.interpolate(output.float(), size, mode="bilinear")[:, 0].sum(dim=0))
-
-    hooks = [gate.register_forward_hook(add) for gate in spatial_gates(model).values()]
-    if not hooks:
-        raise bad_value("model", type(model).__name__, "a model with CBAM modules")
-    for batch in image_set.images.split(128):
-        model(batch.float() / 255)
-    for hook in hooks:
-        hook.remove()
-    return total / sum(seen)
-
-
-def moved(weights: Float[Tensor, "height width"], seed: int = 0) -> Float[Tensor, "height width"]:
-    """The same map rolled by a random number of rows and columns, at least a quarter of either, around the border.
+def moved(weights: Num[Tensor, "height width"], rule: str, seed: int | torch.Generator = 0) -> Tensor:
+    """The same shape elsewhere: a map or a mask rolled by a random number of rows and columns, around the border.
 
     Its top pixels have the shape of the map's own, and another place: the control that scattered pixels are not.
+
+    Args:
+        rule: "far" for at least a quarter of the image in either direction; "anywhere" for any roll that changes
+            something (a band that is moved along itself does not), of a map that is not constant.
+
+    Raises:
+        ValueError: another rule.
     """
-    generator = torch.Generator().manual_seed(seed)
-    offsets = [int(torch.randint(side // 4, side - side // 4 + 1, (), generator=generator)) for side in weights.shape]
-    return weights.roll(offsets, dims=(0, 1))
+    generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
+    if rule == "far":
+        far = [torch.randint(side // 4, side - side // 4 + 1, (), generator=generator).item() for side in weights.shape]
+        return weights.roll(far, dims=(0, 1))
+    if rule != "anywhere":
+        raise unknown_name("rule", rule, ("far", "anywhere"))
+    elsewhere = weights
+    while torch.equal(elsewhere, weights):
+        place = torch.randint(1, weights.numel(), (), generator=generator).item()
+        elsewhere = weights.roll(divmod(place, weights.shape[1]), dims=(0, 1))
+    return elsewhere
 
 
 def top_pixels(weights: Float[Tensor, "height width"], share: float, seed: int = 0) -> Bool[Tensor, "height width"]:

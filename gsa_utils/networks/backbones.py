@@ -5,28 +5,29 @@ from the paper): a 3x3 stem of stride 1 in place of the wide strided one, and no
 """
 
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import torchvision.models as zoo
 from torch import nn
 
 from gsa_utils.arguments import bad_value, height_and_width, unknown_name
 
-# The submodules that a map can be attached to: what enters them comes from the stem (early), from about half of the
-# network (middle), from its second last stage (late), and is next averaged over the image (pool). DenseNet normalises
-# and rectifies between the last two.
-PLACES = {
-    "small": {"early": "0.1", "middle": "1", "late": "2", "pool": "3"},
-    "googlenet": {"early": "conv2", "middle": "inception4a", "late": "inception5a", "pool": "avgpool"},
-    "vgg": {"early": "features.3", "middle": "features.8", "late": "features.15", "pool": "avgpool"},
-    "resnet": {"early": "layer1", "middle": "layer3", "late": "layer4", "pool": "avgpool"},
-    "densenet": {
-        "early": "features.denseblock1",
-        "middle": "features.denseblock2",
-        "late": "features.denseblock3",
-        "pool": "features.norm5",
-    },
-}
-MIDDLE_LAYER = {name: places["middle"] for name, places in PLACES.items()}  # where lesson 04 has the map
+
+class Family(NamedTuple):
+    """A family of CNNs: all that the package knows of it.
+
+    Attributes:
+        build: (in_channels, num_classes) -> the network.
+        layers: the submodules whose input a map can weight, by what enters them: it comes from the stem ("early"), from
+            about half of the network ("middle"), from its second last stage ("late"), or is averaged next ("pool").
+        transforms: a regular expression for the submodules behind which local attention is put, by name
+            (local_attention.py says why there).
+    """
+
+    build: Callable[[int, int], nn.Module]
+    layers: Mapping[str, str]
+    transforms: str
 
 
 def build_backbone(name: str, in_channels: int, num_classes: int, image_size: int | tuple[int, int]) -> nn.Module:
@@ -40,16 +41,15 @@ def build_backbone(name: str, in_channels: int, num_classes: int, image_size: in
     Raises:
         ValueError: an unknown name, a size below 16 pixels, or fewer than two classes.
     """
-    builders = {"small": _small, "googlenet": _googlenet, "vgg": _vgg, "resnet": _resnet, "densenet": _densenet}
-    if name not in builders:
-        raise unknown_name("name", name, builders)
+    if name not in FAMILIES:
+        raise unknown_name("name", name, FAMILIES)
     if min(height_and_width("image_size", image_size)) < 16:
         raise bad_value("image_size", image_size, "at least 16 pixels a side")
     if in_channels < 1:
         raise bad_value("in_channels", in_channels, "1 for grey images, 3 for colour")
     if num_classes < 2:
         raise bad_value("num_classes", num_classes, "at least 2")
-    return builders[name](in_channels, num_classes)
+    return FAMILIES[name].build(in_channels, num_classes)
 
 
 def _stem(in_channels: int, out_channels: int) -> nn.Conv2d:
@@ -90,3 +90,34 @@ def _googlenet(in_channels: int, num_classes: int) -> nn.Module:
     net = zoo.GoogLeNet(num_classes=num_classes, aux_logits=False, init_weights=False)
     net.conv1.conv, net.maxpool1 = _stem(in_channels, 64), nn.Identity()
     return net
+
+
+FAMILIES = {
+    "small": Family(_small, {"early": "0.1", "middle": "1", "late": "2", "pool": "3"}, r"\d\.2"),
+    "googlenet": Family(
+        _googlenet,
+        {"early": "conv2", "middle": "inception4a", "late": "inception5a", "pool": "avgpool"},
+        r"inception\d\w",
+    ),
+    "vgg": Family(
+        _vgg,
+        {"early": "features.3", "middle": "features.8", "late": "features.15", "pool": "avgpool"},
+        r"features\.\d+",
+    ),
+    "resnet": Family(
+        _resnet, {"early": "layer1", "middle": "layer3", "late": "layer4", "pool": "avgpool"}, r"layer\d\.\d\.bn2"
+    ),
+    # What enters norm5 is normalised and rectified before it is averaged.
+    "densenet": Family(
+        _densenet,
+        {
+            "early": "features.denseblock1",
+            "middle": "features.denseblock2",
+            "late": "features.denseblock3",
+            "pool": "features.norm5",
+        },
+        r"features\.denseblock\d",
+    ),
+}
+LAYERS = {name: family.layers for name, family in FAMILIES.items()}
+MIDDLE_LAYER = {name: layers["middle"] for name, layers in LAYERS.items()}  # where lesson 04 has the map

@@ -9,21 +9,15 @@ rectified convolution) and DenseNet (behind every dense block) are our reading o
 """
 
 import re
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
 
 from gsa_utils.arguments import unknown_name
+from gsa_utils.networks.backbones import FAMILIES
 
 PEERS = ("cbam", "se", "eca", "global-context")
-# The submodules behind which one is put, by name.
-BEHIND = {
-    "small": r"\d\.2",
-    "googlenet": r"inception\d\w",
-    "vgg": r"features\.\d+",
-    "resnet": r"layer\d\.\d\.bn2",
-    "densenet": r"features\.denseblock\d",
-}
 
 
 def add_local_attention(model: nn.Module, backbone: str, peer: str) -> nn.Module:
@@ -40,11 +34,11 @@ def add_local_attention(model: nn.Module, backbone: str, peer: str) -> nn.Module
     modules = {"cbam": CbamModule, "se": SEModule, "eca": EcaModule, "global-context": GlobalContext}
     if peer not in PEERS:
         raise unknown_name("peer", peer, PEERS)
-    if backbone not in BEHIND:
-        raise unknown_name("backbone", backbone, BEHIND)
-    for name, channels in _places(model, BEHIND[backbone]).items():
-        before, attention = model.get_submodule(name), modules[peer](channels)
-        model.set_submodule(name, nn.Sequential(before, attention))
+    if backbone not in FAMILIES:
+        raise unknown_name("backbone", backbone, FAMILIES)
+    for name, channels in _channels(model, FAMILIES[backbone].transforms).items():
+        before, device = model.get_submodule(name), next(model.parameters()).device
+        model.set_submodule(name, nn.Sequential(before, modules[peer](channels).to(device)))
     return model
 
 
@@ -53,26 +47,21 @@ def spatial_gates(model: nn.Module) -> dict[str, nn.Module]:
     return {name: module for name, module in model.named_modules() if name.endswith("spatial.gate")}
 
 
-def _places(model: nn.Module, pattern: str) -> dict[str, int]:
+def _channels(model: nn.Module, transforms: str) -> dict[str, int]:
     """Name -> channels of what leaves it, in the order in which a trial image passes."""
-    channels: dict[str, int] = {}
-
-    def record(name: str):
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            channels[name] = output.shape[1]
-
-        return hook
-
-    fits = {name: module for name, module in model.named_modules() if re.fullmatch(pattern, name)}
+    fits = {name: module for name, module in model.named_modules() if re.fullmatch(transforms, name)}
     if any(isinstance(module, nn.ReLU) for module in fits.values()):  # numbered layers: behind the rectified ones
         fits = {name: module for name, module in fits.items() if isinstance(module, nn.ReLU)}
-    hooks = [module.register_forward_hook(record(name)) for name, module in fits.items()]
-    first = next(weight for weight in model.parameters() if weight.ndim == 4)
-    training = model.training
-    model.eval()  # a trial image must not count in the batch statistics
-    with torch.no_grad():
-        model(torch.zeros(1, first.shape[1], 32, 32))
-    model.train(training)
-    for hook in hooks:
-        hook.remove()
+    names, channels = {module: name for name, module in fits.items()}, {}
+
+    def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        channels[names[module]] = output.shape[1]
+
+    first, training = next(weight for weight in model.parameters() if weight.ndim == 4), model.training
+    with ExitStack() as hooks, torch.no_grad():
+        for module in fits.values():
+            hooks.enter_context(module.register_forward_hook(record))
+        hooks.callback(model.train, training)
+        model.eval()  # a trial image must not count in the batch statistics
+        model(first.new_zeros(1, first.shape[1], 32, 32))
     return channels

@@ -15,8 +15,9 @@ from gsa_utils.datasets.load import load_image_set
 from gsa_utils.evaluation import rankings
 from gsa_utils.evaluation.knockout import blank
 from gsa_utils.evaluation.maps import localisation
+from gsa_utils.evaluation.saliency import grad_cam, mean_local_map
 from gsa_utils.images import ImageSet
-from gsa_utils.networks.backbones import PLACES, build_backbone
+from gsa_utils.networks.backbones import LAYERS, build_backbone
 from gsa_utils.networks.local_attention import PEERS, add_local_attention
 from gsa_utils.pixels.features import pixel_features
 from gsa_utils.training.loop import TrainingRun, evaluate, fit
@@ -35,7 +36,7 @@ LEARNED = {
     "shuffled": {"attention": "mlp", "shuffled": True},
 }
 RANKINGS = ["constant", "random", "centre", "anova", *LEARNED]
-NAMES = {"attention": ATTENTIONS, "backbone": list(PLACES), "ranking": [None, *RANKINGS]}
+NAMES = {"attention": ATTENTIONS, "backbone": list(LAYERS), "ranking": [None, *RANKINGS]}
 LEAST = {"epochs": 1, "batch_size": 2, "rank": 1, "seed": 0, "shift": 0}  # of whole numbers
 MAY_BE_ALL = ("size", "train_images", "valid_images")
 LEAST |= dict.fromkeys(MAY_BE_ALL, 1)
@@ -169,7 +170,7 @@ def build(recipe: Recipe, train: ImageSet) -> tuple[nn.Module, WeightMap | None]
         model = add_local_attention(model, recipe.backbone, recipe.attention)
     elif recipe.attention != "none":
         weight_map = _weight_map(recipe, train)
-        place = None if recipe.at == "input" else PLACES[recipe.backbone].get(recipe.at, recipe.at)
+        place = None if recipe.at == "input" else LAYERS[recipe.backbone].get(recipe.at, recipe.at)
         model = attend(model, weight_map, place)
     return Bfloat16(model) if recipe.fast and native_bfloat16() else model, weight_map
 
@@ -210,7 +211,7 @@ def ranking(name: str, recipe: Recipe) -> Float[Tensor, "height width"]:
     whole = replace(recipe, ranking=None, share=0.0, keep=False)
     if name in LEARNED:
         learned = _learned(replace(whole, **LEARNED[name]))
-        return rankings.moved(learned, recipe.seed) if name == "moved" else learned
+        return rankings.moved(learned, "far", recipe.seed) if name == "moved" else learned
     if name not in RANKINGS:
         raise unknown_name("ranking", name, RANKINGS)
     if name == "random":
@@ -250,8 +251,8 @@ def _weight_map(recipe: Recipe, train: ImageSet) -> WeightMap:
 
 def _explained(recipe: Recipe, trained: TrainingRun, test: ImageSet) -> Tensor | None:
     if recipe.attention == "cbam":
-        return rankings.mean_local_map(trained.model, test)
-    return rankings.grad_cam(trained.model, test, recipe.backbone) if recipe.attention == "none" else None
+        return mean_local_map(trained.model, test)
+    return grad_cam(trained.model, test, LAYERS[recipe.backbone]["pool"]) if recipe.attention == "none" else None
 
 
 def _some(image_set: ImageSet, count: int | None, seed: int) -> ImageSet:

@@ -621,3 +621,24 @@ def test_a_wrong_argument_is_refused_by_name(argument, call, words):
     with pytest.raises(ValueError, match=f"^{argument}: got .*expected ") as caught:
         call()
     assert all(word in str(caught.value) for word in words), caught.value
+
+
+# ---------------------------------------------------------------- taking the map out again
+
+
+@PLACES
+def test_a_map_can_be_taken_out_again_and_another_put_in_its_place(at):
+    plain = small_cnn().eval()
+    expected = plain(images())
+    attended = attend(plain, FreeMap((HEIGHT, WIDTH)), at)
+    assert not torch.equal(attended(images()), expected)
+    assert attended.detach() is plain
+    assert torch.equal(plain(images()), expected)
+    assert not torch.equal(attend(plain, FreeMap((HEIGHT, WIDTH)), at)(images()), expected)
+
+
+def test_a_copy_is_detached_without_touching_the_original():
+    attended = attend(small_cnn().eval(), FreeMap((HEIGHT, WIDTH)), "layer1")
+    before, copied = attended(images()), copy.deepcopy(attended)
+    assert not torch.equal(copied.detach()(images()), before)
+    assert torch.equal(attended(images()), before)

@@ -264,7 +264,7 @@ def test_a_band_across_the_whole_image_is_never_moved_onto_itself():
 
 @pytest.mark.parametrize("draws", [0, -1, True, 1.5, "2", None])
 def test_draws_that_are_no_positive_whole_number_are_refused(draws):
-    with pytest.raises(ValueError, match=f"^draws: got {draws}, expected a whole number, at least 1"):
+    with pytest.raises(ValueError, match=f"^draws: got {draws!r}, expected a whole number, at least 1"):
         knock_out(ReadsOnePixel(), IMAGES, CORNER, draws=draws)
 
 

@@ -3,12 +3,9 @@
 import pytest
 import torch
 from sklearn.feature_selection import f_classif
-from torch import nn
 
-from gsa_utils import build_backbone, load_image_set
-from gsa_utils.evaluation import rankings
-from gsa_utils.evaluation.rankings import anova, centre, constant, grad_cam, mean_local_map, moved, random, top_pixels
-from gsa_utils.networks.local_attention import add_local_attention
+from gsa_utils import load_image_set
+from gsa_utils.evaluation.rankings import anova, centre, constant, moved, random, top_pixels
 
 
 @pytest.fixture(scope="module")
@@ -37,51 +34,30 @@ def test_anova_is_the_f_statistic_of_each_pixel_and_zero_where_nothing_varies(tr
     assert weights[0, 0] == 0
 
 
-class ByHand(nn.Module):
-    """Two channels, averaged over the image; class 0 is the first, class 1 the second: Grad-CAM is known."""
-
-    def __init__(self):
-        super().__init__()
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
-
-    def forward(self, x):
-        two = torch.cat([x, x * torch.linspace(0, 2, x.shape[-1])], dim=1)
-        return self.avgpool(two).flatten(1)
-
-
-def test_grad_cam_of_a_network_that_can_be_done_by_hand(train, monkeypatch):
-    monkeypatch.setitem(rankings.PLACES, "by hand", {"pool": "avgpool"})
-    model, one = ByHand(), train.subset([0])
-    weights = grad_cam(model, one, "by hand")
-    x = one.to_float()
-    predicted = model(x).argmax().item()
-    expected = torch.cat([x, x * torch.linspace(0, 2, 16)], dim=1)[0, predicted]
-    torch.testing.assert_close(weights, expected / expected.max())
-
-
-def test_the_mean_local_map_is_the_mean_of_what_the_gates_return(train):
-    torch.manual_seed(0)
-    model = add_local_attention(build_backbone("small", 1, 2, 16), "small", "cbam").eval()
-    with pytest.raises(ValueError, match="model: got Sequential, expected a model with CBAM"):
-        mean_local_map(build_backbone("small", 1, 2, 16), train)
-    weights = mean_local_map(model, train)
-    assert 0 < weights.min() < weights.max() < 1
-    for module in model.modules():  # one gate alone: its maps, by hand
-        if type(module).__name__ == "SpatialAttn":
-            nn.init.zeros_(module.conv.conv.weight)
-    torch.testing.assert_close(mean_local_map(model, train), torch.full((16, 16), 0.5))
-
-
 def test_a_moved_map_has_the_same_weights_at_least_a_quarter_away():
     weights = torch.arange(96.0).view(8, 12)
     for seed in range(20):
-        elsewhere = moved(weights, seed)
+        elsewhere = moved(weights, "far", seed)
         assert torch.equal(elsewhere.flatten().sort().values, weights.flatten())
         row, column = divmod(int((elsewhere == 0).nonzero()[0] @ torch.tensor([12, 1])), 12)
         assert 2 <= row <= 6
         assert 3 <= column <= 9
-    assert torch.equal(moved(weights, 1), moved(weights, 1))
-    assert len({tuple(moved(weights, seed).flatten().tolist()) for seed in range(20)}) > 5
+    assert torch.equal(moved(weights, "far", 1), moved(weights, "far", 1))
+    assert len({tuple(moved(weights, "far", seed).flatten().tolist()) for seed in range(20)}) > 5
+
+
+def test_moved_anywhere_is_a_roll_that_changes_something_and_draws_on_from_its_generator():
+    band, generator = torch.zeros(4, 6, dtype=torch.bool), torch.Generator().manual_seed(0)
+    band[1] = True  # moved along itself it is the same
+    for _ in range(20):
+        elsewhere = moved(band, "anywhere", generator)
+        assert elsewhere.sum() == 6
+        assert not torch.equal(elsewhere, band)
+
+
+def test_another_rule_of_moving_is_refused():
+    with pytest.raises(ValueError, match="rule: got 'near', expected one of far, anywhere"):
+        moved(torch.eye(4), "near")
 
 
 def test_the_top_share_is_exact_and_the_highest():

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from gsa_utils import build_backbone
-from gsa_utils.networks.local_attention import BEHIND, PEERS, add_local_attention, spatial_gates
+from gsa_utils.networks.backbones import FAMILIES
+from gsa_utils.networks.local_attention import PEERS, add_local_attention, spatial_gates
 
 # how many there are: one a residual block, inception module, rectified convolution or dense block
 COUNTS = {"small": 3, "googlenet": 9, "vgg": 8, "resnet": 8, "densenet": 3}
@@ -56,5 +57,14 @@ def test_unknown_names_are_refused():
         add_local_attention(model, "resnet50", "se")
 
 
-def test_every_backbone_has_places():
-    assert sorted(BEHIND) == sorted(COUNTS)
+def test_every_family_has_places_for_it():
+    assert sorted(FAMILIES) == sorted(COUNTS)
+
+
+def test_the_trial_image_leaves_no_hook_and_the_mode_as_it_was_also_where_the_network_fails_on_it():
+    model = build_backbone("small", 1, 2, 16).train()
+    model[3][2] = nn.Linear(1, 2)  # of another width than what comes
+    with pytest.raises(RuntimeError):
+        add_local_attention(model, "small", "se")
+    assert model.training
+    assert not any(module._forward_hooks for module in model.modules())
