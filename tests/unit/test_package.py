@@ -31,6 +31,7 @@ PUBLIC = [
     "load_image_set",
     "localisation",
     "pixel_features",
+    "predict",
     "stability",
 ]
 HEAVY = ["matplotlib", "IPython", "ipywidgets", "jupyterlab", "timm", "torchvision", "sklearn", "medmnist"]
@@ -59,8 +60,8 @@ def test_every_name_that_is_offered_exists():
     assert set(PUBLIC) - {"MapInspector"} <= set(gsa_utils.__all__)
 
 
-def test_an_unknown_name_is_an_attribute_error_that_lists_the_names():
-    with pytest.raises(AttributeError, match=r"no attribute 'fitt'; it has .*fit"):
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="No gsa_utils attribute fitt"):
         _ = gsa_utils.fitt
     assert not hasattr(gsa_utils, "fitt")
 

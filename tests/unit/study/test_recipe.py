@@ -151,7 +151,7 @@ def test_a_learned_ranking_is_the_map_of_the_same_run_without_blanking():
     assert torch.equal(weights, run(Recipe(**TINY, seed=3, attention="mlp")).weight_map)
     dealt = run(Recipe(**TINY, seed=3, attention="mlp", shuffled=True)).weight_map
     assert torch.equal(ranking("shuffled", Recipe(**TINY, seed=3)), dealt)
-    assert torch.equal(ranking("moved", Recipe(**TINY, seed=3)), moved(weights, 3))
+    assert torch.equal(ranking("moved", Recipe(**TINY, seed=3)), moved(weights, "far", 3))
 
 
 def test_an_unknown_ranking_is_refused():
