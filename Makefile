@@ -7,7 +7,9 @@ CONSTRAINTS ?= constraints.txt
 ARGS ?=
 JOBS ?= 2
 
-INSTALLED := .venv/.installed
+# What a learner needs, and what the tests need beyond that (browsers' driver, dask, voila): 0.3 GB are spared without.
+COURSE := .venv/.course
+TESTS := .venv/.tests
 RUN := .venv/bin/python
 # Found before any kernel of the same name in the user's own Jupyter folders, which may belong to another Python.
 export JUPYTER_PATH := $(CURDIR)/.venv/share/jupyter$(if $(JUPYTER_PATH),:$(JUPYTER_PATH))
@@ -18,25 +20,31 @@ PROXIES := HTTP_PROXY HTTPS_PROXY ALL_PROXY http_proxy https_proxy all_proxy
 OFFLINE := GSA_REQUIRE_DATA= GSA_DATA='$(CURDIR)/build/no-data' NO_PROXY= no_proxy= $(PROXIES:%=%=http://127.0.0.1:9)
 
 .DEFAULT_GOAL := help
-.PHONY: help install tutorial lab test test-offline notebooks lint bench bench-guard constraints floors clean
+.PHONY: help install install-tests tutorial lab test test-offline notebooks lint bench bench-guard constraints floors clean
 
 help:  ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-install: $(INSTALLED)  ## make .venv with the tested versions (about 6 GB on Linux, where torch brings CUDA along)
+install: $(COURSE)  ## make .venv with the tested versions (about 6 GB on Linux, where torch brings CUDA along)
+
+install-tests: $(TESTS)  ## the same with what the tests need
 
 # What was not finished is begun anew: pip takes a half-copied package for an installed one.
-$(INSTALLED): pyproject.toml $(CONSTRAINTS)
+$(COURSE): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo 'Python 3.11 or newer is needed, and "$(PYTHON)" is not. Name one: make PYTHON=python3.11 ...' >&2; exit 1; }
 	@if test -e $@; then rm $@; else $(PYTHON) -m venv --clear .venv; fi
+	$(RUN) -m pip install $(addprefix -c ,$(CONSTRAINTS)) -e ".[course]"
+	@touch $@
+
+$(TESTS): $(COURSE)
 	$(RUN) -m pip install $(addprefix -c ,$(CONSTRAINTS)) -e ".[course,test]"
 	@touch $@
 
-tutorial: $(INSTALLED)  ## execute the lessons into build/tutorial/ and say what each one found
+tutorial: $(COURSE)  ## execute the lessons into build/tutorial/ and say what each one found
 	$(RUN) notebooks/run.py tutorial $(ARGS)
 
-lab: $(INSTALLED)  ## open the lessons in JupyterLab, reachable from this machine only
+lab: $(COURSE)  ## open the lessons in JupyterLab, reachable from this machine only
 	$(RUN) -m jupyterlab --ip=127.0.0.1 --ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab/tree/notebooks $(ARGS)
 
 test: lint  ## lint, unit tests, exercises, lessons with other parameters, committed outputs
@@ -44,24 +52,25 @@ test: lint  ## lint, unit tests, exercises, lessons with other parameters, commi
 	$(ONE_THREAD) $(RUN) -m pytest notebooks -n $(JOBS) --dist loadfile --durations=5 \
 		--nbval-lax --nbval-current-env --nbval-cell-timeout=600
 
-test-offline: $(INSTALLED)  ## the data tests and the tutorial with no data and no network
+test-offline: $(TESTS)  ## the data tests and the tutorial with no data and no network
 	rm -rf build/no-data && mkdir -p build/no-data
-	$(OFFLINE) $(RUN) -m pytest tests/unit/test_datasets.py
+	$(OFFLINE) $(RUN) -m pytest tests/unit/datasets
 	$(OFFLINE) $(RUN) notebooks/run.py tutorial --out build/tutorial-offline
 
-notebooks: $(INSTALLED)  ## re-execute the committed lessons in place and clean them (ARGS="--only 03")
+notebooks: $(COURSE)  ## re-execute the committed lessons in place and clean them (ARGS="--only 03")
 	$(ONE_THREAD) $(RUN) notebooks/run.py refresh $(ARGS)
 
-lint: $(INSTALLED)  ## ruff over the package, the tests and the lessons; arrows between the package's rooms
+lint: $(TESTS)  ## ruff over the package, the tests and the lessons; arrows between the package's rooms
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	.venv/bin/lint-imports --no-logo --no-cache
 
-bench: $(INSTALLED)  ## remake the tables of costs in results/ (half an hour of a machine that does nothing else)
-	for name in pixel_features step_cost inference start_up; do $(RUN) benchmarks/$$name.py || exit; done
+bench: $(COURSE)  ## remake the tables of costs in results/ (half an hour of a machine that does nothing else)
+	for name in pixel_features step_cost inference start_up threads; do $(RUN) benchmarks/$$name.py || exit; done
 
-bench-guard: $(INSTALLED)  ## fail if the cost of a training step grows with the number of images
+bench-guard: $(COURSE)  ## fail if a step gets dearer with more images, or if threads wait for each other beside busy processes
 	$(RUN) benchmarks/step_cost.py --guard
+	$(RUN) benchmarks/threads.py --guard
 
 build/uv:
 	$(PYTHON) -m venv --clear $@ && $@/bin/python -m pip install --quiet uv || { rm -rf $@; exit 1; }

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 import clean
+import joblib
 from nbformat import NotebookNode
 
 HERE = Path(__file__).resolve().parent
@@ -116,7 +117,7 @@ def _value(written: str) -> object:
         return written  # a word on the command line is a string
 
 
-def tutorial(folder: Path, only: list[str] | None, given: dict, out: Path, timeout: int) -> int:
+def tutorial(folder: Path, only: list[str] | None, given: dict, out: Path, timeout: int, jobs: int) -> int:
     defaults = {path: _defaults(path) for path in lessons(folder, only)}
     for path, values in defaults.items():
         if unknown := [name for name in given if name not in values]:
@@ -128,23 +129,31 @@ def tutorial(folder: Path, only: list[str] | None, given: dict, out: Path, timeo
     for name in dict.fromkeys(name for values in kept.values() for name in image_sets(values)):
         if reason := why_unavailable(name):
             print(f"no {name}: {reason}", flush=True)
+    print(f"{len(passed)} lessons, {min(jobs, len(passed))} at a time, each with one thread", flush=True)
+    calls = [joblib.delayed(_ran)(path, out / path.name, values, timeout) for path, values in passed.items()]
     results: dict[Path, list[str]] = {}
-    failed = []
-    for number, path in enumerate(passed, start=1):
-        print(f"[{number}/{len(passed)}] {path.stem}:", end=" ", flush=True)
-        target, start = out / path.name, time.monotonic()
-        try:
-            results[target] = found(execute(path, target, passed[path], timeout))
-            said = "; ".join(results[target]) or "showed nothing in cells tagged `found`"
-        except Exception as error:  # whatever stopped one lesson must not keep the next from running
-            failed.append(path.stem)
-            results[target] = [said := f"FAILED: {_why(error)}"]
-        print(f"{time.monotonic() - start:.0f} s, {said}", flush=True)
+    failed = 0
+    # Processes: kernels started from threads of one process get in each other's way.
+    for done in joblib.Parallel(n_jobs=min(jobs, len(calls)), return_as="generator_unordered")(calls):
+        target, results[target], ok, seconds = done
+        failed += not ok
+        said = "; ".join(results[target]) or "showed nothing in cells tagged `found`"
+        print(f"[{len(results)}/{len(passed)}] {target.stem}: {seconds:.0f} s, {said}", flush=True)
     print("\nWhat each lesson found, and where to read it (`make lab` opens JupyterLab):")
-    for target, lines in results.items():
+    for target, lines in sorted(results.items()):
         print(f"\n  {os.path.relpath(target)}", *lines, sep="\n    ")
-    print(f"\n{len(passed) - len(failed)} of {len(passed)} lessons ran to the end", flush=True)
+    print(f"\n{len(passed) - failed} of {len(passed)} lessons ran to the end", flush=True)
     return 1 if failed else 0
+
+
+def _ran(path: Path, target: Path, values: dict, timeout: int) -> tuple[Path, list[str], bool, float]:
+    """What a lesson found, or why it failed: whatever stops one must not keep the next from running."""
+    start = time.monotonic()
+    try:
+        said, ok = found(execute(path, target, values, timeout)), True
+    except Exception as error:
+        said, ok = [f"FAILED: {_why(error)}"], False
+    return target, said, ok, time.monotonic() - start
 
 
 def _defaults(path: Path) -> dict:
@@ -202,6 +211,7 @@ def main(arguments: list[str] | None = None) -> int:
             command.add_argument("--timeout", type=int, default=CELL_TIMEOUT, help="seconds for one cell")
         if name == "tutorial":
             command.add_argument("--out", type=Path, default=OUT, help="for the executed lessons")
+            command.add_argument("--jobs", type=int, default=min(2, joblib.cpu_count()), help="lessons at a time")
             command.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="given")
     options = parser.parse_args(arguments)
     folder = options.folder.resolve()
@@ -211,7 +221,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "refresh":
             return refresh(folder, options.only, options.timeout)
         given = {name: _value(value) for name, value in options.given}
-        return tutorial(folder, options.only, given, options.out.resolve(), options.timeout)
+        return tutorial(folder, options.only, given, options.out.resolve(), options.timeout, max(1, options.jobs))
     except ValueError as error:  # a mistake on the command line or in a parameters cell, found before anything ran
         print(error, file=sys.stderr)
         return 2

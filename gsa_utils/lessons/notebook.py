@@ -5,21 +5,34 @@ here, a later lesson's in a file of its own.
 """
 
 import io
+import os
 import platform
 from collections.abc import Callable
 
+import joblib
 import torch
 from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from gsa_utils.lessons.answers import WrongAnswer, compare, random
 
 
 def set_up() -> None:
-    """Print versions and the device, and what the device means for the waiting time."""
+    """Compute with one thread, and print versions, the device, and what it means for the waiting time.
+
+    Two threads that wait for each other pay for every neighbour on their cores, and in a container with fewer CPUs than
+    its machine for ever; the networks of the lessons are too small to gain from them (results/threads.csv).
+    OMP_NUM_THREADS in the environment asks for more, up to the CPUs that this process may use.
+    """
     import gsa_utils
 
+    usable = joblib.cpu_count()  # knows affinity and cgroup quotas
+    asked = os.environ.get("OMP_NUM_THREADS", "1")
+    threads = min(int(asked), usable) if asked.isdecimal() and int(asked) else 1
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)  # NumPy's and SciPy's
     # Not accelerate's Accelerator: once there is one, notebook_launcher can start no processes in this notebook.
     device = torch.accelerator.current_accelerator().type if torch.accelerator.is_available() else "cpu"
     waiting = {
@@ -27,9 +40,9 @@ def set_up() -> None:
         "cuda": "no lesson was timed on a GPU: expect fewer minutes than stated",
         "mps": "no lesson was timed on Apple's GPU: expect other minutes than stated",
     }
-    threads = f", {torch.get_num_threads()} threads" if device == "cpu" else ""
     print(f"gsa_utils {gsa_utils.__version__}, torch {torch.__version__}, Python {platform.python_version()}")
-    print(f"device: {device}{threads}; {waiting.get(device, 'not timed')}")
+    print(f"device: {device}; {waiting.get(device, 'not timed')}")
+    print(f"CPU threads: {threads} (of {usable} CPUs)")
 
 
 def show(figure: Figure, alt: str) -> None:

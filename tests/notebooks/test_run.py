@@ -123,6 +123,23 @@ def test_a_mistaken_name_stops_before_anything_runs(write, call, tmp_path, argum
     assert not (tmp_path / "out").exists()
 
 
+def test_tutorial_runs_two_lessons_side_by_side(write, call, tmp_path):
+    meet = """
+import time
+from pathlib import Path
+start = time.monotonic()
+Path({mine!r}).touch()
+while not Path({other!r}).exists():
+    assert time.monotonic() < start + 60, "the other lesson was not started"
+    time.sleep(0.05)
+"""
+    one, two = (str(tmp_path / name) for name in ("one", "two"))
+    write(_01_a=lesson(meet.format(mine=one, other=two)), _02_b=lesson(meet.format(mine=two, other=one)))
+    status, said = call("tutorial", "--jobs", "2")
+    assert status == 0, said
+    assert "2 lessons, 2 at a time" in said
+
+
 @pytest.mark.parametrize("command", ["tutorial", "refresh", "check"])
 def test_no_lessons_at_all_is_a_failure(call, command):
     assert call(command)[0] == 2
