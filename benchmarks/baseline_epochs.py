@@ -1,10 +1,10 @@
-"""Which epoch should a baseline keep? The runs of results/06_baseline on BreastMNIST again, scored after every epoch.
+"""Which epoch should a baseline keep? The runs of results/baseline on BreastMNIST again, scored after every epoch.
 
     .venv/bin/python benchmarks/baseline_epochs.py
 
 The table says, per seed and epoch, what the validation images say and what the test images would have said; lesson 06
 uses it to explain why its baseline on BreastMNIST differs from the published one. Nothing else is chosen by it. Writes
-results/06_baseline/epochs.csv (a quarter of an hour on two cores); a seed that is there already is not run again.
+results/baseline/epochs.csv (a quarter of an hour on two cores); a seed that is there already is not run again.
 """
 
 import csv
@@ -17,7 +17,7 @@ from gsa_utils.study.recipe import Recipe, build, images
 from gsa_utils.study.runner import load_grid
 from gsa_utils.training.loop import TrainingRun, fit
 
-FOLDER = Path(__file__).resolve().parents[1] / "results" / "06_baseline"
+FOLDER = Path(__file__).resolve().parents[1] / "results" / "baseline"
 TABLE = FOLDER / "epochs.csv"
 COLUMNS = ["seed", "epoch", "valid_loss", "valid_auroc", "test_auroc", "test_accuracy"]
 

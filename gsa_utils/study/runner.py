@@ -1,10 +1,10 @@
 """A grid of runs -> one table, on all cores or a cluster, resumable after any interruption.
 
-    python -m gsa_utils.study results/06_four_cnns/grid.toml
+    python -m gsa_utils.study results/four_cnns/grid.toml
 
 trains every run of a grid that its folder does not hold yet. In such a file
 
-    rates = "../06_rates"      # optional: each arm's lr is the one with the lowest validation loss in that folder
+    rates = "../rates"      # optional: each arm's lr is the one with the lowest validation loss in that folder
     [budget]                   # settings of every run, by the names of Recipe
     epochs = 15
     [[grid]]                   # every combination of these; further [[grid]] tables add to it

@@ -17,11 +17,11 @@ from gsa_utils.study.runner import load_grid, load_results
 ROOT = Path(__file__).parents[2]
 FOLDERS = sorted(path.parent for path in (ROOT / "results").glob("*/runs.csv"))
 WHOLE = [
-    "06_baseline",
-    "06_four_cnns",
-    "06_learning_curves",
-    "06_rates",
-    "07_right_map",
+    "baseline",
+    "four_cnns",
+    "learning_curves",
+    "rates",
+    "right_map",
 ]  # grids of which every run is there
 REAL = ["pneumoniamnist", "breastmnist", "london-faces"]
 PHANTOMS = ["phantom-chest", "phantom-retina", "phantom-face"]
@@ -61,7 +61,7 @@ def test_every_row_can_be_read_once_and_every_map_belongs_to_one(folder):
 def test_every_run_of_a_grid_is_there_and_none_failed(name):
     results, grid = load_results(ROOT / "results" / name), load_grid(ROOT / "results" / name / "grid.toml")
     assert set(results) == set(grid)
-    seeds = {"06_rates": {100}, "06_baseline": {0, 1, 2}}
+    seeds = {"rates": {100}, "baseline": {0, 1, 2}}
     assert {recipe.seed for recipe in grid} == seeds.get(name, {0, 1, 2, 3, 4})
     assert not [recipe for recipe, result in results.items() if result.error]
 
@@ -69,9 +69,9 @@ def test_every_run_of_a_grid_is_there_and_none_failed(name):
 @pytest.mark.parametrize("name", PHANTOMS)
 @pytest.mark.parametrize(("arm", "called"), [("mlp", "MLP"), ("free", "free map")])
 def test_lesson_07_shuffled_labels(name, arm, called):
-    table = rows("07_right_map", dataset=name, attention=arm, shuffled=True, shift=0)
+    table = rows("right_map", dataset=name, attention=arm, shuffled=True, shift=0)
     assert len(table) == 5
-    maps = [np.load(ROOT / "results" / "07_right_map" / "maps" / row["map"]) for row in table]
+    maps = [np.load(ROOT / "results" / "right_map" / "maps" / row["map"]) for row in table]
     ranks = [rankdata(one).ravel() for one in maps]
     pairs = [np.corrcoef(a, b)[0, 1] for a, b in combinations(ranks, 2)]
     accuracy, _, found, _, agreement, size, contrast = numbers(printed("07"), f"{name}, {called}, shuffled")
@@ -85,7 +85,7 @@ def test_lesson_07_shuffled_labels(name, arm, called):
 @pytest.mark.parametrize("shift", [1, 8])
 def test_lesson_07_shifts(name, shift):
     mlp, none = (
-        {row["seed"]: float(row["accuracy"]) for row in rows("07_right_map", dataset=name, attention=arm, shift=shift)}
+        {row["seed"]: float(row["accuracy"]) for row in rows("right_map", dataset=name, attention=arm, shift=shift)}
         for arm in ("mlp", "none")
     )
     points = 100 * mean(mlp[seed] - none[seed] for seed in mlp)
@@ -102,7 +102,7 @@ def study_06(name: str, attention: str, at: str, score: str) -> np.ndarray:
     at = at if attention in ("logistic", "mlp", "pixel-cnn", "free") else "input"
     table = {
         (row["seed"], row["backbone"]): float(row[score])
-        for row in rows("06_four_cnns", dataset=name, attention=attention, at=at)
+        for row in rows("four_cnns", dataset=name, attention=attention, at=at)
     }
     assert len(table) == 20
     return np.array([[100 * table[str(seed), cnn] for cnn in CNNS] for seed in range(5)])
@@ -157,7 +157,7 @@ def test_lesson_06_differences_by_number_of_images(name, size):
     ours, none = (
         [100 * float(row["auroc"]) for row in sorted(table, key=lambda row: row["seed"])]
         for table in (
-            rows("06_learning_curves", dataset=name, attention=arm, train_images=size) for arm in ("mlp", "none")
+            rows("learning_curves", dataset=name, attention=arm, train_images=size) for arm in ("mlp", "none")
         )
     )
     assert len(ours) == len(none) == 5
@@ -167,7 +167,7 @@ def test_lesson_06_differences_by_number_of_images(name, size):
 @pytest.mark.parametrize("name", ["pneumoniamnist", "breastmnist"])
 @pytest.mark.parametrize("score", ["auroc", "accuracy"])
 def test_lesson_06_baseline(name, score):
-    values = [float(row[score]) for row in rows("06_baseline", dataset=name)]
+    values = [float(row[score]) for row in rows("baseline", dataset=name)]
     assert len(values) == 3
     assert numbers(printed("06"), name, score, "ours")[:2] == pytest.approx([mean(values), stdev(values)], abs=6e-4)
 
@@ -181,7 +181,7 @@ def test_lesson_06_baseline(name, score):
     ],
 )
 def test_lesson_06_baseline_by_the_epoch_that_is_kept(words, rule):
-    with (ROOT / "results" / "06_baseline" / "epochs.csv").open(newline="") as file:
+    with (ROOT / "results" / "baseline" / "epochs.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
     assert len(table) == 300
     kept = [max((row for row in table if row["seed"] == seed), key=rule) for seed in "012"]
@@ -194,9 +194,9 @@ def test_lesson_06_baseline_by_the_epoch_that_is_kept(words, rule):
 
 
 def test_the_runs_that_were_scored_after_every_epoch_are_those_of_the_baseline():
-    with (ROOT / "results" / "06_baseline" / "epochs.csv").open(newline="") as file:
+    with (ROOT / "results" / "baseline" / "epochs.csv").open(newline="") as file:
         table = {(row["seed"], int(row["epoch"])): row for row in csv.DictReader(file)}
-    runs = rows("06_baseline", dataset="breastmnist")
+    runs = rows("baseline", dataset="breastmnist")
     assert len(runs) == 3
     for run in runs:
         again = table[run["seed"], int(run["best_epoch"])]
@@ -207,8 +207,8 @@ def test_the_runs_that_were_scored_after_every_epoch_are_those_of_the_baseline()
 
 def middle_maps(name: str, arm: str) -> dict[tuple[str, str], np.ndarray]:
     """Ranks of the pixels, by CNN and seed."""
-    table = rows("06_four_cnns", dataset=name, attention=arm, at="middle")
-    folder = ROOT / "results" / "06_four_cnns" / "maps"
+    table = rows("four_cnns", dataset=name, attention=arm, at="middle")
+    folder = ROOT / "results" / "four_cnns" / "maps"
     return {(row["backbone"], row["seed"]): rankdata(np.load(folder / row["map"])).ravel() for row in table}
 
 
@@ -230,7 +230,7 @@ def test_lesson_07_agreement_over_seeds_and_over_cnns(name, arm, called):
 @pytest.mark.parametrize(("ranking", "called"), [("mlp", "MLP"), ("moved", "MLP, moved"), ("centre", "centre")])
 def test_lesson_07_remove_and_retrain(name, keep, ranking, called):
     ours, chance = (
-        [float(row["auroc"]) for row in rows("07_right_map", dataset=name, ranking=by, keep=keep)]
+        [float(row["auroc"]) for row in rows("right_map", dataset=name, ranking=by, keep=keep)]
         for by in (ranking, "random")
     )
     assert len(ours) == len(chance) == 5 * (3 if keep else 5)
