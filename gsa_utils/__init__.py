@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 _HOME = {
     "ImageSet": "images",
     "make_phantom": "datasets.phantoms",
-    "DataUnavailable": "datasets.load",
+    "DataUnavailable": "datasets.download",
     "load_image_set": "datasets.load",
     "load_image_folder": "datasets.folder",
     "pixel_features": "pixels.features",

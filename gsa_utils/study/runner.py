@@ -29,7 +29,8 @@ from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from gsa_utils.arguments import bad_value, unknown_name
-from gsa_utils.datasets.load import DataUnavailable, load_image_set
+from gsa_utils.datasets.download import DataUnavailable
+from gsa_utils.datasets.load import load_image_set
 from gsa_utils.study.recipe import CLASSIFIERS, Recipe, Result, run  # noqa: F401 (lessons take them from here)
 from gsa_utils.study.results import append, finished, load_results
 
