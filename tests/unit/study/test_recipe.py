@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -157,3 +158,9 @@ def test_a_learned_ranking_is_the_map_of_the_same_run_without_blanking():
 def test_an_unknown_ranking_is_refused():
     with pytest.raises(ValueError, match="ranking: got 'anovas'.* did you mean 'anova'"):
         recipe_module.ranking("anovas", Recipe(**TINY))
+
+
+def test_recipes_that_differ_in_anything_have_files_of_their_own():
+    recipe = Recipe(**TINY)
+    others = [replace(recipe, seed=1), replace(recipe, shuffled=True), replace(recipe, shift=1)]
+    assert len({recipe.key, *(other.key for other in others)}) == 4
