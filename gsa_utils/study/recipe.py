@@ -2,7 +2,8 @@
 
 import json
 import zlib
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 
 import torch
@@ -120,6 +121,7 @@ class Result:
             mean Grad-CAM of the test images, or the mean of CBAM's maps over them; None where there is none.
         error: why the run failed, in one line.
         precision: what the CNN was computed in, "float32" or "bfloat16"; None where the run failed.
+        made_with: date, torch, python, threads and commit of a run that was read from a table.
     """
 
     recipe: Recipe
@@ -127,6 +129,7 @@ class Result:
     weight_map: Float[Tensor, "height width"] | None = None
     error: str | None = None
     precision: str | None = None
+    made_with: Mapping[str, str] = field(default_factory=dict)
 
 
 def native_bfloat16() -> bool:
