@@ -38,6 +38,6 @@ def load_image_set(
         return load_phantom(name, split, size)
     if name == "london-faces":
         return load_london_faces(split, size, data_root(root))
-    if name not in medmnist.flags(usable=False):
+    if name not in list(medmnist.published()):
         raise unknown_name("name", name, [*PHANTOMS, "london-faces", *medmnist.flags()])
     return medmnist.load_medmnist(name, split, size, data_root(root))

@@ -1,5 +1,12 @@
-"""MedMNIST v2: medical image sets with official splits, https://medmnist.com."""
+"""MedMNIST v2: medical image sets with official splits, https://medmnist.com.
 
+checksums/medmnist.json was taken from `medmnist.INFO` of the package medmnist 3.0.2 (Apache-2.0); the files themselves
+are the record https://doi.org/10.5281/zenodo.10519652.
+"""
+
+import json
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +17,15 @@ from gsa_utils.datasets.download import fetch
 from gsa_utils.images import ImageSet
 
 
-def flags(usable: bool = True) -> list[str]:
-    """MedMNIST's names of its sets: those that can be loaded here, or all."""
-    from medmnist import INFO  # brings pandas and scikit-image along: a second that the other sets need not wait
+@cache
+def published() -> dict[str, dict]:
+    """Every flag of MedMNIST v2 -> its task; of the 2D sets with one label an image also labels and files by size."""
+    return json.loads(files("gsa_utils.datasets").joinpath("checksums/medmnist.json").read_text(encoding="utf-8"))
 
-    return [flag for flag in INFO if not usable or _kind(flag) not in ("3D", "multi-label")]
+
+def flags() -> list[str]:
+    """The sets that can be loaded."""
+    return [flag for flag, facts in published().items() if "files" in facts]
 
 
 def load_medmnist(flag: str, split: str, size: int | None, root: Path) -> ImageSet:
@@ -24,28 +35,18 @@ def load_medmnist(flag: str, split: str, size: int | None, root: Path) -> ImageS
         ValueError: a set that is 3D or multi-label, a size that it is not published in.
         DataUnavailable: the file is neither there nor downloadable, or is not what it should be.
     """
-    from medmnist import INFO
-
+    facts = published()[flag]
     if flag not in flags():
         expected = f"a 2D set with one label an image: {', '.join(flags())}"
-        raise bad_value("name", f"{flag!r}, which is {_kind(flag)}", expected)
-    info = INFO[flag]
-    suffixes = {28: ""} | {int(key[4:]): key[3:] for key in info if key.startswith("url_")}
+        raise bad_value("name", f"{flag!r}, which is {facts['task']}", expected)
+    sources = {int(side): source for side, source in facts["files"].items()}
     size = 28 if size is None else size
-    if size not in list(suffixes):
-        raise bad_value("size", size, f"{', '.join(map(str, suffixes))}: the sizes that {flag} is published in")
-    suffix = suffixes[size]
-    source = info["url" + suffix], "md5:" + info["MD5" + suffix]
-    (path,) = fetch(root, {f"{flag}{suffix}.npz": source})
+    if size not in list(sources):
+        raise bad_value("size", size, f"{', '.join(map(str, sources))}: the sizes that {flag} is published in")
+    name = f"{flag}.npz" if size == 28 else f"{flag}_{int(size)}.npz"
+    (path,) = fetch(root, {name: (sources[size]["url"], "md5:" + sources[size]["md5"])})
     with np.load(path, allow_pickle=False) as arrays:
         images, labels = torch.from_numpy(arrays[f"{split}_images"]), arrays[f"{split}_labels"]
     # (N, H, W) or (N, H, W, 3) on disk
     images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
-    names = tuple(info["label"][key] for key in sorted(info["label"], key=int))
-    return ImageSet(images, torch.from_numpy(labels.astype(np.int64)[:, 0]), names, name=flag)
-
-
-def _kind(flag: str) -> str:
-    from medmnist import INFO
-
-    return "3D" if flag.endswith("3d") else INFO[flag]["task"].split(",")[0]
+    return ImageSet(images, torch.from_numpy(labels.astype(np.int64)[:, 0]), tuple(facts["labels"]), name=flag)

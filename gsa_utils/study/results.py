@@ -88,8 +88,8 @@ def _table(folder: Path) -> pd.DataFrame:
         return pd.DataFrame(columns=COLUMNS, dtype=str)
     table = pd.read_csv(io.StringIO(whole), dtype=str, keep_default_na=False)
     if list(table) == FIRST_COLUMNS:
-        table["fast"] = (table["precision"] == "bfloat16").astype(str)
-        table = table[COLUMNS]
+        fast = (table["precision"] == "bfloat16").astype(str)
+        table = table.assign(fast=fast).reindex(columns=COLUMNS)
     if list(table) != COLUMNS:
         differ = sorted(set(table) ^ set(COLUMNS)) or "in another order"
         raise bad_value("folder", f"{path} with other columns ({differ})", "a table that this version wrote")

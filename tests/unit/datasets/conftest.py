@@ -12,6 +12,7 @@ import numpy as np
 import pooch
 import pytest
 
+from gsa_utils.datasets.medmnist import published
 from gsa_utils.images import SPLITS
 
 
@@ -94,12 +95,11 @@ def npz(colour=False):
 @pytest.fixture
 def publish(server, monkeypatch):
     """Makes the server the place where MedMNIST publishes a small file under a flag."""
-    from medmnist import INFO
 
     def publish(flag="pneumoniamnist", colour=False, answer=None):
         content, arrays = npz(colour)
-        monkeypatch.setitem(INFO[flag], "url", f"{server.url}/{flag}.npz?download=1")
-        monkeypatch.setitem(INFO[flag], "MD5", hashlib.md5(content).hexdigest())
+        source = {"url": f"{server.url}/{flag}.npz?download=1", "md5": hashlib.md5(content).hexdigest()}
+        monkeypatch.setitem(published()[flag]["files"], "28", source)
         server.contents[f"/{flag}.npz?download=1"] = content if answer is None else answer(content)
         return content, arrays
 

@@ -15,6 +15,7 @@ from filelock import FileLock
 from gsa_utils.datasets import download
 from gsa_utils.datasets.download import DataUnavailable, data_root, fetch
 from gsa_utils.datasets.load import load_image_set
+from gsa_utils.datasets.medmnist import published
 from gsa_utils.images import SPLITS
 
 
@@ -86,16 +87,15 @@ def test_a_download_that_failed_succeeds_when_asked_again_later(publish, server,
 
 
 def test_without_a_server_the_message_says_what_to_do_and_waits_are_short(tmp_path, monkeypatch, waits):
-    from medmnist import INFO
-
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setitem(INFO["breastmnist"], "url_64", "http://127.0.0.1:9/breastmnist_64.npz")  # nobody listens
+    source = published()["breastmnist"]["files"]["64"]
+    monkeypatch.setitem(source, "url", "http://127.0.0.1:9/breastmnist_64.npz")  # nobody listens
     with pytest.raises(DataUnavailable) as caught:
         load_image_set("breastmnist", size=64, root=tmp_path)
     for word in (
         "breastmnist_64.npz",
         "http://127.0.0.1:9/",
-        INFO["breastmnist"]["MD5_64"],
+        source["md5"],
         str(tmp_path),
         "GSA_DATA",
         "phantom-chest",

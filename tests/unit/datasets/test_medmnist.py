@@ -1,12 +1,36 @@
 """MedMNIST: what comes out of its files."""
 
 import hashlib
+import re
 
 import numpy as np
 import pytest
 
 from gsa_utils.datasets.load import load_image_set
+from gsa_utils.datasets.medmnist import flags, published
 from gsa_utils.images import SPLITS
+
+
+def test_the_table_holds_every_2d_set_with_one_label_an_image_in_every_size_from_the_record_on_zenodo():
+    assert len(published()) == 18
+    assert len(flags()) == 11
+    for flag in flags():
+        facts = published()[flag]
+        assert facts["task"] in ("binary-class", "multi-class", "ordinal-regression")
+        assert len(set(facts["labels"])) == len(facts["labels"]) > 1
+        assert list(facts["files"]) == ["28", "64", "128", "224"]
+        for size, source in facts["files"].items():
+            name = flag if size == "28" else f"{flag}_{size}"
+            assert source["url"] == f"https://zenodo.org/records/10519652/files/{name}.npz?download=1"
+            assert re.fullmatch("[0-9a-f]{32}", source["md5"])
+    every = [source["md5"] for flag in flags() for source in published()[flag]["files"].values()]
+    assert len(set(every)) == 4 * 11
+
+
+def test_the_sets_that_cannot_be_loaded_are_known_by_what_they_are():
+    others = {flag: facts for flag, facts in published().items() if flag not in flags()}
+    assert others.pop("chestmnist") == {"task": "multi-label"}
+    assert all(flag.endswith("3d") and facts == {"task": "3D"} for flag, facts in others.items())
 
 
 def test_colour_images_come_channels_first(publish, tmp_path):
@@ -18,11 +42,9 @@ def test_colour_images_come_channels_first(publish, tmp_path):
 
 
 def test_pickled_objects_are_not_loaded(server, tmp_path, monkeypatch):
-    from medmnist import INFO
-
     path = tmp_path / "breastmnist.npz"
     np.savez(path, train_images=np.array([{}], dtype=object), train_labels=np.zeros((1, 1), np.uint8))
-    monkeypatch.setitem(INFO["breastmnist"], "MD5", hashlib.md5(path.read_bytes()).hexdigest())
+    monkeypatch.setitem(published()["breastmnist"]["files"]["28"], "md5", hashlib.md5(path.read_bytes()).hexdigest())
     with pytest.raises(ValueError, match="allow_pickle"):
         load_image_set("breastmnist", root=tmp_path)
 
