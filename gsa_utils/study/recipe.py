@@ -27,9 +27,8 @@ LEARNED = {
 }
 RANKINGS = ["constant", "random", "centre", "anova", *LEARNED]
 NAMES = {"attention": ATTENTIONS, "backbone": list(PLACES), "ranking": [None, *RANKINGS]}
-LEAST = {"epochs": 1, "batch_size": 2, "rank": 1, "seed": 0, "shift": 0}  # of whole numbers
-MAY_BE_ALL = ("size", "train_images", "valid_images")
-LEAST |= dict.fromkeys(MAY_BE_ALL, 1)
+LEAST = {"rank": 1, "shift": 0}  # of whole numbers
+LEAST_OR_ALL = dict.fromkeys(("size", "train_images", "valid_images"), 1)
 SWITCHES = ("fast", "shuffled", "keep")
 
 
@@ -76,17 +75,14 @@ class Recipe:
         for argument, names in NAMES.items():
             if (value := getattr(self, argument)) not in names:
                 raise unknown_name(argument, value, [name for name in names if name])
-        for argument, least in LEAST.items():
+        _check_fit_settings(**self.fit_settings)
+        for argument, least in (LEAST | LEAST_OR_ALL).items():
             value = getattr(self, argument)
-            if not whole_number(value, least) and not (value is None and argument in MAY_BE_ALL):
+            if not whole_number(value, least) and not (value is None and argument in LEAST_OR_ALL):
                 raise bad_value(argument, repr(value), f"a whole number, at least {least}")
         for argument in SWITCHES:
             if not isinstance(value := getattr(self, argument), bool):
                 raise bad_value(argument, repr(value), "true or false")
-        for argument in ("lr", "attention_lr"):
-            value = getattr(self, argument)
-            if not isinstance(value, int | float) or not value > 0:
-                raise bad_value(argument, repr(value), "a positive number")
         if self.share != 0 if self.ranking is None else not 0 < self.share < 1:
             raise bad_value("share", self.share, "a share of the pixels between 0 and 1 with a ranking, 0 without one")
 
@@ -99,6 +95,15 @@ class Recipe:
     def key(self) -> str:
         """A short name of this recipe for files."""
         return f"{zlib.crc32(json.dumps(asdict(self), sort_keys=True).encode()):08x}"
+
+
+def _check_fit_settings(**settings: object) -> None:
+    for argument, least in {"epochs": 1, "batch_size": 2, "seed": 0}.items():
+        if not whole_number(settings[argument], least):
+            raise bad_value(argument, repr(settings[argument]), f"a whole number, at least {least}")
+    for argument in ("lr", "attention_lr"):
+        if not isinstance(settings[argument], int | float) or not settings[argument] > 0:
+            raise bad_value(argument, repr(settings[argument]), "a positive number")
 
 
 @dataclass(frozen=True)
