@@ -13,8 +13,8 @@ from pathlib import Path
 import joblib
 
 from gsa_utils.evaluation.scores import evaluate
-from gsa_utils.study.recipe import Recipe, build, images
-from gsa_utils.study.runner import load_grid
+from gsa_utils.study import Recipe, load_grid
+from gsa_utils.study.run import build, images
 from gsa_utils.training.loop import TrainingRun, fit
 
 FOLDER = Path(__file__).resolve().parents[1] / "results" / "baseline"

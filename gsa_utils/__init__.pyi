@@ -2,8 +2,8 @@
 from .attention import FreeMap as FreeMap
 from .attention import GlobalSpatialAttention as GlobalSpatialAttention
 from .attention import attend as attend
+from .datasets.download import DataUnavailable as DataUnavailable
 from .datasets.folder import load_image_folder as load_image_folder
-from .datasets.load import DataUnavailable as DataUnavailable
 from .datasets.load import load_image_set as load_image_set
 from .datasets.phantoms import make_phantom as make_phantom
 from .evaluation.knockout import knock_out as knock_out

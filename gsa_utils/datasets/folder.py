@@ -13,8 +13,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from gsa_utils.arguments import bad_value, height_and_width, unknown_name
-from gsa_utils.datasets.load import SPLITS, split_in_three
-from gsa_utils.images import ImageSet
+from gsa_utils.images import SPLITS, ImageSet, split_in_three
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")

@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 
 from gsa_utils.arguments import bad_value
-from gsa_utils.datasets.load import DataUnavailable, fetch, split_in_three
-from gsa_utils.images import ImageSet
+from gsa_utils.datasets.download import DataUnavailable, fetch
+from gsa_utils.images import ImageSet, split_in_three
 
 SOURCE = "https://raw.githubusercontent.com/debruine/webmorphR.stim/fa8b78fda2d659bb74ce62fcd99c4407551d2a77"
 CLASS_NAMES = ("neutral", "smiling")

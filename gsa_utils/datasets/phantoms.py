@@ -118,7 +118,7 @@ def _places(centres: list[tuple[float, float]], ry: float, rx: float) -> list[El
     return [(cy, cx, ry, rx) for cy, cx in centres]
 
 
-_PHANTOMS = {
+PHANTOMS = {
     "phantom-chest": _Phantom(
         ("clear", "opacity"),
         _draw_chest,
@@ -173,14 +173,14 @@ def make_phantom(
     Raises:
         ValueError: unknown name, too few images or pixels, labels of another length or outside 0 and 1.
     """
-    if name not in _PHANTOMS:
-        raise unknown_name("name", name, _PHANTOMS)
+    if name not in PHANTOMS:
+        raise unknown_name("name", name, PHANTOMS)
     height, width = height_and_width("size", size)
     if min(height, width) < 16:
         raise bad_value("size", size, "at least 16 pixels a side")
     if count < 2:
         raise bad_value("count", count, "at least 2 images")
-    random, phantom = RandomState(seed), _PHANTOMS[name]
+    random, phantom = RandomState(seed), PHANTOMS[name]
     balanced = np.arange(count) % 2
     random.shuffle(balanced)
     if labels is None:

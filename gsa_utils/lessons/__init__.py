@@ -1,21 +1,14 @@
 """What the notebooks share: the set-up line, figures with alternative text, and the checks of the exercises."""
 
+from gsa_utils.lessons.lesson_01 import check_alignment, check_one_map
+from gsa_utils.lessons.lesson_02 import check_compress, check_data_matrix
+from gsa_utils.lessons.lesson_03 import check_auroc, check_sgd_step
+from gsa_utils.lessons.lesson_04 import check_paired, check_standardise
 from gsa_utils.lessons.lesson_05 import check_blank, check_chance, check_settled, check_surest_mistake
 from gsa_utils.lessons.lesson_06 import check_choose_rate, check_interval
 from gsa_utils.lessons.lesson_07 import check_pointing_game, check_top_pixels
 from gsa_utils.lessons.lesson_08 import check_add_batch, check_network_seconds
-from gsa_utils.lessons.notebook import (
-    check_alignment,
-    check_auroc,
-    check_compress,
-    check_data_matrix,
-    check_one_map,
-    check_paired,
-    check_sgd_step,
-    check_standardise,
-    set_up,
-    show,
-)
+from gsa_utils.lessons.notebook import set_up, show
 
 __all__ = [
     "check_add_batch",

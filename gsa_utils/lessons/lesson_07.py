@@ -71,15 +71,13 @@ def check_top_pixels(attempt: Callable[[Float[Tensor, "h w"], float], Bool[Tenso
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != weights.shape:
             came = f"{mask.dtype} of shape {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
             raise WrongAnswer(said + f"{came} came back, a mask was expected: bool, of the shape of the map")
-    counts = {int(mask.sum()) for mask in masks}
-    if counts == {90}:
-        raise WrongAnswer(said + "a threshold takes all pixels that are equal to it: 90 of 100 here, 30 were asked for")
-    if counts == {10}:
-        raise WrongAnswer(
-            said + "only the clear winners came back: of the equal pixels at the edge 20 have to be drawn"
-        )
-    if counts != {30}:
-        raise WrongAnswer(said + f"{sorted(counts)} pixels came back, 30 were asked for")
+    counts = sorted({int(mask.sum()) for mask in masks})
+    miscounted = {
+        (90,): "a threshold takes all pixels that are equal to it: 90 of 100 here, 30 were asked for",
+        (10,): "only the clear winners came back: of the equal pixels at the edge 20 have to be drawn",
+    }
+    if counts != [30]:
+        raise WrongAnswer(said + miscounted.get(tuple(counts), f"{counts} pixels came back, 30 were asked for"))
     if all(mask[8].all() for mask in masks):
         raise WrongAnswer(said + "these are the lowest pixels: sort in descending order")
     if any(mask[8].any() for mask in masks) or not all(mask[9].all() for mask in masks):

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import bootstrap, sem
-from scipy.stats import t as student_t
+from scipy.stats import bootstrap, ttest_1samp
 
 from gsa_utils.arguments import bad_value
 
@@ -63,8 +62,6 @@ def paired_difference(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence
         raise bad_value("ours", "NaN or infinite scores", "finite scores")
     groups = differences.mean(axis=1)
     drawn = bootstrap((groups,), np.mean, method="percentile", n_resamples=RESAMPLES, rng=np.random.default_rng(0))
-    low, high = drawn.confidence_interval
-    half = sem(groups) * student_t.ppf(0.975, len(groups) - 1)
-    mean = float(groups.mean())
-    student = (float(mean - half), float(mean + half))
-    return Difference(mean, float(low), float(high), student, int((differences > 0).sum()), differences.size)
+    low, high = map(float, drawn.confidence_interval)
+    student = tuple(map(float, ttest_1samp(groups, 0).confidence_interval()))
+    return Difference(float(groups.mean()), low, high, student, int((differences > 0).sum()), differences.size)

@@ -1,14 +1,14 @@
 """The results of a study on disk: runs.csv, one row a run, and maps/, one .npy a map.
 
-Several processes may write into one folder, and any of them may be killed at any moment: a row is written whole, under
-a lock, after its map, and never twice.
+Several processes may write into one folder, and any of them may be killed at any moment: under a lock, a run's map is
+written first, then the whole table with its row into another file that takes the table's place at once.
 """
 
-import csv
 import io
 import os
 import platform
 import subprocess
+from collections.abc import Hashable, Mapping
 from dataclasses import asdict, fields
 from datetime import date
 from functools import cache
@@ -17,6 +17,7 @@ from types import UnionType
 from typing import get_args
 
 import numpy as np
+import pandas as pd
 import torch
 from filelock import FileLock
 
@@ -28,7 +29,7 @@ SCORES += ["map_auroc", "map_auprc", "map_energy"]
 MADE_WITH = ["date", "torch", "python", "threads", "commit"]
 COLUMNS = [*(field.name for field in fields(Recipe)), "status", "error", "precision", *SCORES, "map", *MADE_WITH]
 
-# Of tables made when a recipe asked for a type and not for speed; they are read, and nothing is added to them.
+# Of tables made when a recipe asked for a type and not for speed; one that gets a row gets today's columns with it.
 FIRST_COLUMNS = ["precision" if name == "fast" else name for name in COLUMNS if name != "precision"]
 
 
@@ -39,67 +40,77 @@ def load_results(folder: str | Path) -> dict[Recipe, Result]:
         ValueError: a runs.csv with other columns.
     """
     results = {}
-    for row in _rows(Path(folder)):
+    for row in _rows(_table(Path(folder))):
         recipe = _recipe(row)
         scores = {name: float(row[name]) for name in SCORES if row[name]}
         weight_map = torch.from_numpy(np.load(Path(folder) / "maps" / row["map"])) if row["map"] else None
-        results[recipe] = Result(recipe, scores, weight_map, row["error"] or None, row["precision"] or None)
+        versions = {name: row[name] for name in MADE_WITH}
+        results[recipe] = Result(recipe, scores, weight_map, row["error"] or None, row["precision"] or None, versions)
     return results
+
+
+def to_frame(results: Mapping[Recipe, Result]) -> pd.DataFrame:
+    """One row a run: its settings, status, error, precision and scores, and when and with what it was made."""
+    return pd.DataFrame(map(_cells, results.values()), columns=[name for name in COLUMNS if name != "map"])
 
 
 def finished(folder: Path) -> set[Recipe]:
     """The recipes that have a row, failed ones too."""
-    return {_recipe(row) for row in _rows(folder)}
+    return set(map(_recipe, _rows(_table(folder))))
 
 
 def append(folder: Path, result: Result) -> None:
     """Write a result, unless its recipe has a row already."""
     (folder / "maps").mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
-        if result.recipe in finished(folder):
+        table = _table(folder)
+        if result.recipe in map(_recipe, _rows(table)):
             return
+        row = _cells(result) | made_with()
         if result.weight_map is not None:
-            np.save(folder / "maps" / f"{result.recipe.key}.npy", result.weight_map.numpy().astype(np.float32))
-        row = asdict(result.recipe) | result.scores | made_with()
-        row |= {"status": "failed" if result.error else "done", "error": result.error, "precision": result.precision}
-        row["map"] = None if result.weight_map is None else f"{result.recipe.key}.npy"
-        _append_line(folder / "runs.csv", row)
+            row["map"] = f"{result.recipe.key}.npy"
+            np.save(folder / "maps" / row["map"], result.weight_map.numpy().astype(np.float32))
+        table.loc[len(table)] = ["" if row.get(name) is None else str(row[name]) for name in COLUMNS]
+        _replace(folder / "runs.csv", table)
 
 
-def _rows(folder: Path) -> list[dict[str, str]]:
-    table = folder / "runs.csv"
-    if not table.exists():
-        return []
-    text = table.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]  # a writer that was killed in mid-row leaves a line without an end
-    reader = csv.DictReader(io.StringIO(whole))
-    rows = list(reader)
-    if reader.fieldnames == FIRST_COLUMNS:
-        return [{**row, "fast": str(row["precision"] == "bfloat16")} for row in rows]
-    if whole and reader.fieldnames != COLUMNS:
-        differ = sorted(set(reader.fieldnames or []) ^ set(COLUMNS)) or "in another order"
-        raise bad_value("folder", f"{table} with other columns ({differ})", "a table that this version wrote")
-    return rows
+def _cells(result: Result) -> dict[str, object]:
+    status = {"status": "failed" if result.error else "done", "error": result.error, "precision": result.precision}
+    return asdict(result.recipe) | status | result.scores | result.made_with
 
 
-def _append_line(table: Path, row: dict[str, object]) -> None:
-    with table.open("a+b") as file:
-        file.seek(0)
-        text = file.read()
-        if text.startswith(",".join(FIRST_COLUMNS).encode() + b"\n"):
-            raise bad_value("folder", f"{table} with an earlier version's columns", "a folder that this version began")
-        file.truncate(text.rfind(b"\n") + 1)
-        line = io.StringIO()
-        writer = csv.DictWriter(line, COLUMNS, lineterminator="\n")
-        if b"\n" not in text:
-            writer.writeheader()
-        writer.writerow(row)
-        file.write(line.getvalue().encode())
+def _table(folder: Path) -> pd.DataFrame:
+    """The rows of runs.csv with COLUMNS, every cell the text that stands there, so that it is written back the same."""
+    path = folder / "runs.csv"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    whole = text[: text.rfind("\n") + 1]  # earlier versions added lines: one killed in mid-row left one without an end
+    if not whole:
+        return pd.DataFrame(columns=COLUMNS, dtype=str)
+    table = pd.read_csv(io.StringIO(whole), dtype=str, keep_default_na=False)
+    if list(table) == FIRST_COLUMNS:
+        fast = (table["precision"] == "bfloat16").astype(str)
+        table = table.assign(fast=fast).reindex(columns=COLUMNS)
+    if list(table) != COLUMNS:
+        differ = sorted(set(table) ^ set(COLUMNS)) or "in another order"
+        raise bad_value("folder", f"{path} with other columns ({differ})", "a table that this version wrote")
+    return table
+
+
+def _replace(path: Path, table: pd.DataFrame) -> None:
+    """At once: whoever reads, and whatever happens meanwhile, there is the old table or the new one."""
+    part = path.with_name("runs.csv.part")
+    with part.open("w", encoding="utf-8", newline="") as file:
+        table.to_csv(file, index=False, lineterminator="\n")
         file.flush()
         os.fsync(file.fileno())
+    os.replace(part, path)
 
 
-def _recipe(row: dict[str, str]) -> Recipe:
+def _rows(table: pd.DataFrame) -> list[dict[Hashable, str]]:
+    return table.to_dict("records")
+
+
+def _recipe(row: dict[Hashable, str]) -> Recipe:
     return Recipe(**{field.name: _value(row[field.name], field.type) for field in fields(Recipe)})
 
 

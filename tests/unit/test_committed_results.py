@@ -12,7 +12,7 @@ import pytest
 from scipy.stats import rankdata, sem, ttest_1samp
 from scipy.stats import t as student_t
 
-from gsa_utils.study.runner import load_grid, load_results
+from gsa_utils.study import load_grid, load_results
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = sorted(path.parent for path in (ROOT / "results").glob("*/runs.csv"))

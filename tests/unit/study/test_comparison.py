@@ -19,6 +19,7 @@ def test_the_difference_is_paired_and_its_interval_holds_the_mean():
     assert d.verdict == "higher"
 
 
+@pytest.mark.filterwarnings("ignore:Precision loss")  # all differences are one number
 def test_what_all_pairs_share_widens_nothing():
     hard_seed = np.array([0.0, -0.3, 0.2, -0.1])
     d = paired_difference((hard_seed + 0.8)[:, None], (hard_seed + 0.75)[:, None])

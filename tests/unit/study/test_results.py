@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from gsa_utils.study import results
 from gsa_utils.study.recipe import Recipe, Result
-from gsa_utils.study.results import COLUMNS, FIRST_COLUMNS, append, finished, load_results
+from gsa_utils.study.results import COLUMNS, FIRST_COLUMNS, append, finished, load_results, to_frame
 
 MAP = torch.rand(4, 4, generator=torch.Generator().manual_seed(0))
 
@@ -65,10 +66,11 @@ def test_a_torn_header_is_written_anew(tmp_path):
     assert list(load_results(tmp_path)) == [result().recipe]
 
 
-def test_a_table_of_the_first_version_is_read_its_half_precision_included_and_left_as_it_is(tmp_path):
+def test_a_table_of_the_first_version_is_read_its_half_precision_included_and_gets_todays_columns_with_a_row(tmp_path):
     append(tmp_path, replace(result(fast=True), precision="bfloat16"))
     append(tmp_path, replace(result(1), precision="float32"))
     table = tmp_path / "runs.csv"
+    today = table.read_bytes()
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
     with table.open("w", newline="") as file:
@@ -77,9 +79,44 @@ def test_a_table_of_the_first_version_is_read_its_half_precision_included_and_le
         first.writerows(rows)
     before, read = table.read_bytes(), load_results(tmp_path)
     assert [(r.recipe.fast, r.precision) for r in read.values()] == [(True, "bfloat16"), (False, "float32")]
-    with pytest.raises(ValueError, match="folder: got .*runs.csv with an earlier version's columns"):
-        append(tmp_path, result(2))
-    assert table.read_bytes() == before
+    append(tmp_path, result(1))
+    assert table.read_bytes() == before, "nothing to add: left as it is"
+    append(tmp_path, result(2))
+    assert table.read_bytes().startswith(today)
+    assert list(load_results(tmp_path)) == [*read, result(2).recipe]
+
+
+def test_a_writer_that_dies_before_the_new_table_takes_its_place_leaves_the_old_one(tmp_path, monkeypatch):
+    append(tmp_path, result(0))
+    before = (tmp_path / "runs.csv").read_bytes()
+
+    def die(*paths):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(results.os, "replace", die)
+        with pytest.raises(KeyboardInterrupt):
+            append(tmp_path, result(1))
+    assert (tmp_path / "runs.csv").read_bytes() == before
+    append(tmp_path, result(1))
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name[0] != ".") == ["maps", "runs.csv"]
+    assert list(load_results(tmp_path)) == [result(0).recipe, result(1).recipe]
+
+
+def test_results_as_a_frame_have_a_row_a_run_with_settings_scores_and_versions(tmp_path):
+    failed = Result(Recipe("phantom-face", seed=7, size=32), {}, error="ValueError: a, b")
+    append(tmp_path, result(3, attention="mlp"))
+    append(tmp_path, failed)
+    frame = to_frame(load_results(tmp_path))
+    assert frame.dataset.tolist() == ["phantom-chest", "phantom-face"]
+    assert frame.seed.tolist() == [3, 7]
+    assert frame.status.tolist() == ["done", "failed"]
+    assert frame.error[1] == failed.error
+    assert (frame.accuracy[0], frame.loss[0]) == (3.1, 1 / 3)
+    assert frame.isna()[["size", "accuracy", "error"]].values.tolist() == [[True, False, True], [False, True, False]]
+    assert frame.torch.tolist() == [torch.__version__] * 2
+    assert frame.groupby("attention").accuracy.mean()["mlp"] == 3.1
+    assert list(to_frame({})) == list(frame)
 
 
 def test_a_table_with_other_columns_is_refused_and_left_as_it_is(tmp_path):

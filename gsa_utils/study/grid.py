@@ -1,0 +1,75 @@
+"""The recipes of a grid: a TOML file, its combinations, and the rate that each arm gets."""
+
+import tomllib
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from itertools import product
+from pathlib import Path
+from statistics import mean
+
+from gsa_utils.arguments import bad_value, unknown_name
+from gsa_utils.study.recipe import Recipe, Result
+from gsa_utils.study.results import load_results
+
+SETTINGS = [field.name for field in fields(Recipe)]
+
+
+def load_grid(path: str | Path) -> list[Recipe]:
+    """The recipes that a TOML file describes, without repetitions, in the file's order, but the seeds one by one.
+
+    So an unfinished study holds whole seeds of all arms rather than all seeds of some.
+
+    Raises:
+        ValueError: not TOML, an unknown key, an empty list, a setting that Recipe refuses, or `rates` without runs.
+    """
+    path = Path(path)
+    try:
+        config = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise bad_value("config", f"{path}: {error}", "a TOML file") from error
+    for key in config:
+        if key not in ("rates", "budget", "grid"):
+            raise unknown_name("config", key, ("rates", "budget", "grid"))
+    budget, grids = config.get("budget", {}), config.get("grid", [])
+    if not isinstance(budget, dict) or not isinstance(grids, list) or not grids:
+        raise bad_value("config", f"{path}: no [[grid]] table", "a [budget] table and one [[grid]] or more")
+    recipes = [recipe for grid in grids for recipe in combinations(budget | grid)]
+    if "rates" in config:
+        rates = best_rates(load_results(path.parent / config["rates"]))
+        recipes = [replace(recipe, lr=_rate(rates, recipe)) for recipe in recipes]
+    return sorted(dict.fromkeys(recipes), key=lambda recipe: recipe.seed)
+
+
+def best_rates(results: Mapping[Recipe, Result]) -> dict[tuple[str, str], float]:
+    """(backbone, attention) -> the lr of the least validation loss, in the mean over data sets and seeds."""
+    losses = defaultdict(list)
+    for recipe, result in results.items():
+        losses[recipe.backbone, recipe.attention, recipe.lr].append(result.scores.get("valid_loss", float("inf")))
+    best = {}
+    for (backbone, attention, lr), values in losses.items():
+        arm = backbone, attention
+        if arm not in best or mean(values) < mean(losses[*arm, best[arm]]):
+            best[arm] = lr
+    return best
+
+
+def combinations(settings: dict[str, object]) -> list[Recipe]:
+    """One recipe for every choice of one value from each list; a setting that is no list is one value.
+
+    Raises:
+        ValueError: an unknown name, an empty list, or a setting that Recipe refuses.
+    """
+    for name, value in settings.items():
+        if name not in SETTINGS:
+            raise unknown_name("config", name, SETTINGS)
+        if value == []:
+            raise bad_value(name, "an empty list", "one value or more")
+    lists = [value if isinstance(value, list) else [value] for value in settings.values()]
+    return [Recipe(**dict(zip(settings, values, strict=True))) for values in product(*lists)]
+
+
+def _rate(rates: Mapping[tuple[str, str], float], recipe: Recipe) -> float:
+    if (recipe.backbone, recipe.attention) not in rates:
+        raise bad_value("rates", f"no run of {recipe.backbone} with {recipe.attention}", "one or more of every arm")
+    return rates[recipe.backbone, recipe.attention]

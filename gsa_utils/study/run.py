@@ -1,0 +1,122 @@
+"""One run of a comparison: the images of a recipe, its model, and what training and testing make of them."""
+
+from dataclasses import replace
+from functools import lru_cache
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gsa_utils.arguments import bad_value, unknown_name
+from gsa_utils.attention import CLASSIFIERS, FreeMap, GlobalSpatialAttention, WeightMap, attend
+from gsa_utils.datasets.load import load_image_set
+from gsa_utils.evaluation import rankings
+from gsa_utils.evaluation.knockout import blank
+from gsa_utils.evaluation.maps import localisation
+from gsa_utils.evaluation.saliency import grad_cam, mean_local_map
+from gsa_utils.images import ImageSet
+from gsa_utils.networks.backbones import LAYERS, build_backbone
+from gsa_utils.networks.half_precision import Bfloat16, native_bfloat16
+from gsa_utils.networks.local_attention import PEERS, add_local_attention
+from gsa_utils.pixels.features import pixel_features
+from gsa_utils.study.recipe import LEARNED, RANKINGS, Recipe, Result
+from gsa_utils.training.loop import TrainingRun, evaluate, fit
+
+
+def build(recipe: Recipe, train: ImageSet) -> tuple[nn.Module, WeightMap | None]:
+    """The untrained model of a recipe, and the global weight map in it if there is one."""
+    torch.manual_seed(recipe.seed)
+    channels, *size = train.images.shape[1:]
+    model = build_backbone(recipe.backbone, channels, len(train.class_names), tuple(size))
+    weight_map = None
+    if recipe.attention in PEERS:
+        model = add_local_attention(model, recipe.backbone, recipe.attention)
+    elif recipe.attention != "none":
+        weight_map = _weight_map(recipe, train)
+        place = None if recipe.at == "input" else LAYERS[recipe.backbone].get(recipe.at, recipe.at)
+        model = attend(model, weight_map, place)
+    return Bfloat16(model) if recipe.fast and native_bfloat16() else model, weight_map
+
+
+def run(recipe: Recipe) -> Result:
+    """Train on the recipe's images, keep the best validation epoch, and score it on the whole test split."""
+    train, valid, test = images(recipe)
+    model, weight_map = build(recipe, train)
+    trained = fit(model, train, valid, **recipe.fit_settings, progress=False)
+    best = trained.history[trained.best_epoch]
+    scores = evaluate(trained.model, test) | {name: best[name] for name in ("valid_auroc", "valid_loss")}
+    scores |= {"best_epoch": trained.best_epoch, "seconds": trained.seconds}
+    final = weight_map.map().detach().cpu() if weight_map is not None else _explained(recipe, trained, test)
+    if final is not None and train.region is not None:
+        scores |= {f"map_{name}": score for name, score in localisation(final, train.region).items()}
+    precision = "bfloat16" if isinstance(model, Bfloat16) else "float32"
+    return Result(recipe, scores, final, precision=precision)
+
+
+def images(recipe: Recipe) -> tuple[ImageSet, ImageSet, ImageSet]:
+    """The training, validation and test images of a recipe, shifted, relabelled and blanked as it says."""
+    train, valid, test = (load_image_set(recipe.dataset, split, recipe.size) for split in ("train", "val", "test"))
+    train, valid = _some(train, recipe.train_images, recipe.seed), _some(valid, recipe.valid_images, recipe.seed)
+    if recipe.shift:
+        train, valid, test = (shifted(s, recipe.shift, recipe.seed + i) for i, s in enumerate((train, valid, test)))
+    if recipe.shuffled:
+        dealt = torch.Generator().manual_seed(recipe.seed)
+        train, valid = (replace(s, labels=s.labels[torch.randperm(len(s), generator=dealt)]) for s in (train, valid))
+    if recipe.ranking is not None:
+        mask = rankings.top_pixels(ranking(recipe.ranking, recipe), recipe.share, recipe.seed)
+        mean = train.images.float().mean(dim=0).round().to(torch.uint8)
+        train, valid, test = (blank(s, ~mask if recipe.keep else mask, mean) for s in (train, valid, test))
+    return train, valid, test
+
+
+def ranking(name: str, recipe: Recipe) -> Float[Tensor, "height width"]:
+    """One of RANKINGS for the training images of a recipe; a learned one is trained under the recipe's settings."""
+    whole = replace(recipe, ranking=None, share=0.0, keep=False)
+    if name in LEARNED:
+        learned = _learned(replace(whole, **LEARNED[name]))
+        return rankings.moved(learned, "far", recipe.seed) if name == "moved" else learned
+    if name not in RANKINGS:
+        raise unknown_name("ranking", name, RANKINGS)
+    if name == "random":
+        return rankings.random(images(whole)[0], recipe.seed)
+    return getattr(rankings, name)(images(whole)[0])
+
+
+def shifted(image_set: ImageSet, furthest: int, seed: int) -> ImageSet:
+    """Every image moved by its own random offset of up to `furthest` pixels; the border is repeated, nothing wraps."""
+    count, _, height, width = image_set.images.shape
+    generator = torch.Generator().manual_seed(seed)
+    offsets = torch.randint(-furthest, furthest + 1, (2, count, 1), generator=generator)
+    rows = (torch.arange(height) + offsets[0]).clamp(0, height - 1)  # (N, H)
+    columns = (torch.arange(width) + offsets[1]).clamp(0, width - 1)  # (N, W)
+    numbers = torch.arange(count)[:, None, None]
+    moved = image_set.images.movedim(1, -1)[numbers, rows[:, :, None], columns[:, None, :]]  # (N, H, W, C)
+    return replace(image_set, images=moved.movedim(-1, 1).contiguous())
+
+
+@lru_cache(maxsize=64)  # the runs that blank other shares by the same ranking come one after another
+def _learned(recipe: Recipe) -> Tensor:
+    return run(recipe).weight_map
+
+
+def _weight_map(recipe: Recipe, train: ImageSet) -> WeightMap:
+    if recipe.attention in CLASSIFIERS:
+        hidden, kernel_size = CLASSIFIERS[recipe.attention]
+        return GlobalSpatialAttention(pixel_features(train, recipe.rank), hidden, kernel_size)
+    weight_map = FreeMap(tuple(train.images.shape[-2:]))
+    if recipe.attention == "region":
+        if train.region is None:
+            raise bad_value("attention", "'region'", f"a set whose region is known; {train.name} is none")
+        weight_map.logit.data = torch.where(train.region, 6.0, -6.0)  # weights of 0.998 and 0.002
+        weight_map.freeze()
+    return weight_map
+
+
+def _explained(recipe: Recipe, trained: TrainingRun, test: ImageSet) -> Tensor | None:
+    if recipe.attention == "cbam":
+        return mean_local_map(trained.model, test)
+    return grad_cam(trained.model, test, LAYERS[recipe.backbone]["pool"]) if recipe.attention == "none" else None
+
+
+def _some(image_set: ImageSet, count: int | None, seed: int) -> ImageSet:
+    return image_set if count is None or count >= len(image_set) else image_set.split(count / len(image_set), seed)[0]

@@ -1,0 +1,69 @@
+"""A grid in a file: its recipes, their order, and the rates of its arms."""
+
+from itertools import islice
+
+import pytest
+
+from gsa_utils.study.grid import best_rates, load_grid
+from gsa_utils.study.recipe import Recipe, Result
+from gsa_utils.study.results import load_results
+from gsa_utils.study.runner import run_all
+
+TINY = {"dataset": "phantom-chest", "size": 16, "train_images": 12, "valid_images": 12, "epochs": 1, "rank": 4}
+
+
+def test_a_grid_is_every_combination_seed_by_seed(tmp_path, write_grid):
+    recipes = load_grid(write_grid(tmp_path))
+    assert len(recipes) == 12
+    assert [recipe.seed for recipe in recipes] == [seed for seed in range(4) for _ in range(3)]
+    assert {recipe.attention for recipe in islice(recipes, 3)} == {"none", "mlp", "free"}
+    assert all(recipe.size == 16 and recipe.epochs == 1 for recipe in recipes)
+
+
+def test_what_two_tables_have_in_common_is_run_once(tmp_path, write_grid):
+    more = '[[grid]]\ndataset = "phantom-chest"\nattention = ["mlp", "logistic"]\nseed = 0\n'
+    assert len(load_grid(write_grid(tmp_path, lambda grid: grid + more))) == 13
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (
+            lambda grid: grid.replace("attention =", "atention ="),
+            "config: got 'atention', expected .* did you mean 'attention'",
+        ),
+        (lambda grid: grid.replace('"mlp"', '"mpl"'), "attention: got 'mpl'.* did you mean 'mlp'"),
+        (lambda grid: grid.replace("[budget]", "[budgets]"), "config: got 'budgets'.* did you mean 'budget'"),
+        (lambda grid: grid.replace("[0, 1, 2, 3]", "[]"), "seed: got an empty list"),
+        (lambda grid: grid.replace("epochs = 1", 'epochs = "one"'), "epochs: got 'one', expected a whole number"),
+        (lambda grid: grid.replace("rank = 4", "rank = 4.5"), "rank: got 4.5, expected a whole number"),
+        (lambda grid: grid + "valid_images = 0\n", "valid_images: got 0, expected a whole number"),
+        (lambda grid: grid.partition("[[grid]]")[0], "no \\[\\[grid\\]\\] table"),
+        (lambda grid: grid + "=", "expected a TOML file"),
+        (lambda grid: 'rates = "nowhere"\n' + grid, "rates: got no run of small with none"),
+    ],
+)
+def test_a_grid_with_a_mistake_is_refused_by_name(tmp_path, change, complaint, write_grid):
+    with pytest.raises(ValueError, match=complaint):
+        load_grid(write_grid(tmp_path, change))
+
+
+def test_the_rate_of_an_arm_is_the_one_of_the_least_mean_validation_loss(tmp_path):
+    losses = {1e-3: [0.5, 0.1], 1e-2: [0.2, 0.2]}  # best once, but worse in the mean
+    results = {
+        recipe: Result(recipe, {"valid_loss": loss, "loss": -loss})
+        for lr, values in losses.items()
+        for seed, loss in enumerate(values)
+        if (recipe := Recipe(**TINY, lr=lr, seed=seed))
+    }
+    assert best_rates(results) == {("small", "none"): 1e-2}
+    failed = Recipe(**TINY, lr=1e-2, seed=5)
+    assert best_rates({**results, failed: Result(failed, {}, error="diverged")}) == {("small", "none"): 1e-3}
+
+
+def test_a_grid_takes_its_rates_from_the_runs_of_another(tmp_path, write_grid):
+    rates = [Recipe(**TINY, attention="mlp", lr=lr, seed=9) for lr in (1e-3, 1e-5)]
+    run_all(rates, tmp_path / "rates", progress=False)
+    best = best_rates(load_results(tmp_path / "rates"))["small", "mlp"]
+    config = write_grid(tmp_path, lambda grid: 'rates = "rates"\n' + grid.replace('["none", "mlp", "free"]', '"mlp"'))
+    assert {recipe.lr for recipe in load_grid(config)} == {best}
