@@ -7,6 +7,8 @@ from numbers import Integral, Real
 import numpy as np
 from torch import Tensor
 
+Size = Integral | tuple[Integral, Integral]  # one number of pixels for both sides, or (height, width)
+
 
 def bad_value(argument: str, came: object, expected: str) -> ValueError:
     """A ValueError that names the argument, what came and what was expected; the caller raises it."""
@@ -43,7 +45,7 @@ def check_positive(argument: str, value: object) -> None:
 
 def whole_number(value: object, least: int) -> bool:
     """Whether this is an integer, NumPy's included, of at least `least`; True and False are none."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= least
+    return isinstance(value, Integral) and not isinstance(value, bool) and bool(value >= least)
 
 
 def height_and_width(argument: str, size: object) -> tuple[int, int]:

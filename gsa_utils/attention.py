@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gsa_utils.arguments import bad_value, describe, height_and_width, unknown_name, whole_number
+from gsa_utils.arguments import Size, bad_value, describe, height_and_width, unknown_name, whole_number
 
 
 class WeightMap(nn.Module):
@@ -147,7 +147,7 @@ CLASSIFIERS = {"logistic": (0, 1), "mlp": (32, 1), "pixel-cnn": (32, 3)}
 class FreeMap(WeightMap):
     """The ablation: the same map without a pixel classifier, one free logit a pixel, (height, width) of them."""
 
-    def __init__(self, size: int | tuple[int, int]):
+    def __init__(self, size: Size):
         super().__init__()
         self.logit = nn.Parameter(torch.zeros(height_and_width("size", size)))
 
@@ -170,7 +170,7 @@ class Attended(nn.Module):
             # A bound method, so that deepcopy and pickle re-bind the hook to the copy.
             model.get_submodule(at).register_forward_pre_hook(self._weigh)
 
-    def _weigh(self, module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def _weigh(self, module: nn.Module, args: tuple[object, ...]) -> tuple[object, ...]:
         if not args:
             raise RuntimeError(f"at={self.at!r}: the model hands this submodule its activations by keyword")
         return (self.attention(args[0]), *args[1:])

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from torch import Tensor
 
 from gsa_utils.arguments import bad_value, describe
@@ -32,7 +32,7 @@ class ImageSet:
     images: UInt8[Tensor, "n channels height width"]
     labels: Int[Tensor, " n"]
     class_names: Sequence[str]
-    groups: Int[Tensor, " n"] | None = None
+    groups: Int[Tensor, " n"] | Shaped[np.ndarray, " n"] | Sequence[object] | None = None  # a tensor from here on
     region: Bool[Tensor, "height width"] | None = None
     name: str = ""
 
@@ -67,7 +67,7 @@ class ImageSet:
         """The images as float32 in [0, 1]: what models take."""
         return self.images.float() / 255
 
-    def subset(self, indices: Int[Tensor, " k"] | Sequence[int]) -> "ImageSet":
+    def subset(self, indices: Int[Tensor, " k"] | Int[np.ndarray, " k"] | Sequence[int]) -> "ImageSet":
         """The images at `indices`, in that order, with their labels and groups.
 
         Raises:

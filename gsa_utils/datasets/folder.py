@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from gsa_utils.arguments import bad_value, height_and_width, unknown_name
+from gsa_utils.arguments import Size, bad_value, height_and_width, unknown_name
 from gsa_utils.images import SPLITS, ImageSet, split_in_three
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -23,7 +23,7 @@ MISNAMED_SPLITS = {*SPLITS, "training", "valid", "validation", "testing"}
 
 def load_image_folder(
     path: str | os.PathLike,
-    size: int | tuple[int, int],
+    size: Size,
     split: str = "train",
     groups: Callable[[Path], Hashable] | None = None,
 ) -> ImageSet:

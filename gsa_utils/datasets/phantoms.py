@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.random import RandomState
 
-from gsa_utils.arguments import bad_value, height_and_width, unknown_name
+from gsa_utils.arguments import Size, bad_value, height_and_width, unknown_name
 from gsa_utils.images import ImageSet
 
 Array = np.ndarray
@@ -158,9 +158,7 @@ _SHIFT = 0.04
 _SPLITS = {"train": (300, 0), "val": (150, 1), "test": (600, 2)}  # images and seed
 
 
-def make_phantom(
-    name: str, count: int, size: int | tuple[int, int] = 32, seed: int = 0, labels: torch.Tensor | None = None
-) -> ImageSet:
+def make_phantom(name: str, count: int, size: Size = 32, seed: int = 0, labels: torch.Tensor | None = None) -> ImageSet:
     """`count` grey images of a phantom, both classes equally often, with the true region.
 
     Args:

@@ -4,7 +4,7 @@ A ranking is a map (H, W) of which only the order counts; ties are broken by `to
 """
 
 import torch
-from jaxtyping import Bool, Float, Num
+from jaxtyping import Bool, Float, Shaped
 from sklearn.feature_selection import f_classif
 from torch import Tensor
 
@@ -39,7 +39,9 @@ def anova(image_set: ImageSet) -> Float[Tensor, "height width"]:
     return statistic.view(image_set.images.shape[1:]).amax(dim=0)
 
 
-def moved(weights: Num[Tensor, "height width"], rule: str, seed: int | torch.Generator = 0) -> Tensor:
+def moved(
+    weights: Shaped[Tensor, "height width"], rule: str, seed: int | torch.Generator = 0
+) -> Shaped[Tensor, "height width"]:
     """The same shape elsewhere: a map or a mask rolled by a random number of rows and columns, around the border.
 
     Its top pixels have the shape of the map's own, and another place: the control that scattered pixels are not.

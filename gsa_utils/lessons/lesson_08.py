@@ -93,7 +93,7 @@ def check_network_seconds(attempt: Callable[[int, int, float], float]) -> None:
     }
     right = all_of(lambda p, k, r: 2 * (k - 1) / k * 4 * p**2 / r)
 
-    def answer() -> list | None:
+    def answer() -> Tensor | None:
         came = [attempt(*case) for case in cases]
         return None if any(one is None for one in came) else torch.tensor([float(one) for one in came]).double()
 

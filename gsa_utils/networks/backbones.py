@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torchvision.models as zoo
 from torch import nn
 
-from gsa_utils.arguments import bad_value, height_and_width, unknown_name
+from gsa_utils.arguments import Size, bad_value, height_and_width, unknown_name
 
 
 class Family(NamedTuple):
@@ -30,7 +30,7 @@ class Family(NamedTuple):
     transforms: str
 
 
-def build_backbone(name: str, in_channels: int, num_classes: int, image_size: int | tuple[int, int]) -> nn.Module:
+def build_backbone(name: str, in_channels: int, num_classes: int, image_size: Size) -> nn.Module:
     """A randomly initialised CNN from (B, in_channels, H, W) to logits (B, num_classes).
 
     Args:

@@ -105,7 +105,12 @@ def test_the_three_files_agree():
         ("environment.yml", "pooch>=1.8.2", "pooch>=1.8", "pooch is >=1.8, in pyproject.toml >=1.8.2"),
         ("environment.yml", "pooch>=1.8.2", "pooch>=1.8.2\n  - leftover", "leftover"),
         ("environment.yml", "- conda-forge", "- https://example.org/conda", "names a host"),
-        ("environment.yml", "playwright>=1.50", "playwright @ file:///wheels/playwright.whl", "names a host or a folder"),
+        (
+            "environment.yml",
+            "playwright>=1.50",
+            "playwright @ file:///wheels/playwright.whl",
+            "names a host or a folder",
+        ),
         ("environment.yml", "      - -e .\n", "", "the package itself"),
         ("environment.yml", "python=3.11", "python=3.10", "Python ['3.10']"),
     ],
