@@ -16,15 +16,16 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-import scipy.linalg
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Num
 from torch import Tensor
 
 from gsa_utils.arguments import bad_value, height_and_width, whole_number
 from gsa_utils.images import ImageSet
-from gsa_utils.pixels.stream import Shards, blocks, check_dtype, gram_times, in_memory, read_batches
+from gsa_utils.pixels.eigen import nystrom, orthonormal, random, top_eigenvectors
+from gsa_utils.pixels.gram import gram_times
+from gsa_utils.pixels.shards import Shards
+from gsa_utils.pixels.stream import blocks, check_dtype, in_memory, read_batches
 
 LARGEST_GRAM = 2**14  # rows of a 1 GiB float32 matrix; above it the Gram matrix is sketched
 _SPARE = 16  # columns of a sketch beyond twice the rank
@@ -129,7 +130,7 @@ def _from_image_gram(images: Tensor | np.ndarray, grid: tuple[int, int], rank: i
         torch.cat([a @ b.T for b, _ in blocks(read_batches(images), grid)], dim=1)
         for a, _ in blocks(read_batches(images), grid)
     ]
-    _, vectors = _top_eigenvectors(torch.cat(columns), rank)
+    _, vectors = top_eigenvectors(torch.cat(columns), rank)
     features, informative, start = torch.zeros(grid[0] * grid[1], rank), 0, 0
     for x, count in blocks(read_batches(images), grid):
         features.addmm_(x.T, vectors[start : start + len(x)])
@@ -149,17 +150,17 @@ def _from_stream(
     if not whole_number(rank, 1) or rank > most:
         raise bad_value("rank", rank, f"a whole number from 1 to {most} for a map of {grid[0]} x {grid[1]}")
 
-    test = None if pixels <= LARGEST_GRAM else _orthonormal(_random(pixels, 2 * rank + _SPARE))
+    test = None if pixels <= LARGEST_GRAM else orthonormal(random(pixels, 2 * rank + _SPARE))
     product, columns, informative = _sum(batches, grid, test, shards)
     if test is not None and again:
-        test, seen = shards.share(_orthonormal(product)), columns
+        test, seen = shards.share(orthonormal(product)), columns
         product, columns, informative = _sum(read_batches(images), grid, test, shards)
         if columns != seen:
             raise bad_value("images", f"{seen} images, then {columns}", "the same ones when read again, or a generator")
     _check_rank(rank, pixels, columns)
     features = torch.zeros(pixels, rank)
     if shards.first:
-        values, vectors = _top_eigenvectors(product, rank) if test is None else _nystrom(product, test, rank)
+        values, vectors = top_eigenvectors(product, rank) if test is None else nystrom(product, test, rank)
         features = vectors * values.sqrt()
     features = shards.share(features)
     shards.leave()
@@ -184,39 +185,3 @@ def _sum(
     product, columns, informative = gram_times(blocks(batches, grid), grid[0] * grid[1], test)
     counts = shards.add(torch.tensor([columns, informative]))
     return shards.add(product), *counts.tolist()
-
-
-def _random(pixels: int, width: int) -> Float[Tensor, "pixels width"]:
-    return torch.randn(pixels, width, generator=torch.Generator().manual_seed(0))
-
-
-def _orthonormal(columns: Float[Tensor, "pixels width"]) -> Float[Tensor, "pixels width"]:
-    return torch.linalg.qr(columns).Q
-
-
-def _nystrom(
-    product: Float[Tensor, "pixels width"], test: Float[Tensor, "pixels width"], rank: int
-) -> tuple[Float[Tensor, " rank"], Float[Tensor, "pixels rank"]]:
-    """Top eigenpairs of Y (T^T Y)^-1 Y^T for Y = A T: what the product with T tells of a positive semidefinite A."""
-    product, test = product.double(), test.double()
-    core = test.T @ product
-    weights, directions = torch.linalg.eigh((core + core.T) / 2)
-    kept = weights > 10 * torch.finfo(torch.float32).eps * weights[-1]  # the rest is rounding
-    root = product @ (directions[:, kept] / weights[kept].sqrt())  # the approximation is root root^T
-    vectors, values, _ = torch.linalg.svd(root, full_matrices=False)
-    missing = max(0, rank - len(values))
-    values, vectors = F.pad(values[:rank].square(), (0, missing)), F.pad(vectors[:, :rank], (0, missing))
-    return values.float(), _signed(vectors).float()
-
-
-def _top_eigenvectors(gram: Float[Tensor, "n n"], rank: int) -> tuple[Float[Tensor, " rank"], Float[Tensor, "n rank"]]:
-    """Largest first."""
-    n = len(gram)
-    values, vectors = scipy.linalg.eigh(gram.double().numpy(), subset_by_index=[n - rank, n - 1])
-    values, vectors = torch.from_numpy(values).flip(0), torch.from_numpy(vectors).flip(1)
-    return values.clamp(min=0).float(), _signed(vectors).float()
-
-
-def _signed(vectors: Float[Tensor, "n rank"]) -> Float[Tensor, "n rank"]:
-    """The sign of an eigenvector is free: its largest entry is made positive, for repeatability."""
-    return vectors * vectors.gather(0, vectors.abs().argmax(dim=0, keepdim=True)).sign()

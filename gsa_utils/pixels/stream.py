@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from jaxtyping import Float, Num
 from torch import Tensor
@@ -20,7 +19,6 @@ from torch import Tensor
 from gsa_utils.arguments import bad_value
 
 BLOCK_FLOATS = 2**22  # 16 MiB of float32 at a time
-STRIP = 128  # rows of X X^T that are multiplied at a time
 
 
 def in_memory(images: object) -> bool:
@@ -105,76 +103,3 @@ def _standardise_(x: Float[Tensor, "columns pixels"]) -> int:
     constant = deviation <= 1e-5 * mean.abs()
     x.div_(deviation.masked_fill(constant, torch.inf))
     return int((~constant).sum())
-
-
-def gram_times(
-    blocks: Iterable[tuple[Float[Tensor, "columns pixels"], int]],
-    pixels: int,
-    test: Float[Tensor, "pixels width"] | None = None,
-) -> tuple[Float[Tensor, "pixels width"], int, int]:
-    """X X^T, or X X^T test: one pass.
-
-    Returns:
-        The sum; how many columns X has; how many of them are not constant.
-    """
-    total, columns, informative = torch.zeros(pixels, pixels if test is None else test.shape[1]), 0, 0
-    for x, count in blocks:
-        if test is None:
-            _add_upper_(total, x)
-        else:
-            total.addmm_(x.T, x @ test)
-        columns, informative = columns + len(x), informative + count
-    if test is None:
-        _mirror_(total)
-    return total, columns, informative
-
-
-def _add_upper_(total: Float[Tensor, "pixels pixels"], x: Float[Tensor, "columns pixels"]) -> None:
-    """Add x^T x, above the diagonal and a little below it: the matrix is symmetric, and half of the work is saved."""
-    for i in range(0, len(total), STRIP):
-        total[i : i + STRIP, i:].addmm_(x[:, i : i + STRIP].T, x[:, i:])
-
-
-def _mirror_(total: Float[Tensor, "pixels pixels"]) -> None:
-    for i in range(0, len(total), STRIP):
-        total[i + STRIP :, i : i + STRIP] = total[i : i + STRIP, i + STRIP :].T
-
-
-class Shards:
-    """The processes of torch.distributed whose images add up, or this process alone.
-
-    Args:
-        together: False for this process alone, also where there are others.
-    """
-
-    def __init__(self, together: bool):
-        self.count = dist.get_world_size() if together and dist.is_available() and dist.is_initialized() else 1
-        # The sums are made on the CPU, where NCCL, which connects GPUs, can't exchange them.
-        self.group = dist.new_group(backend="gloo") if self.count > 1 else None
-        self.first = self.count == 1 or dist.get_rank() == 0
-
-    def gather(self, mine: object) -> list[object]:
-        """What each process passed, in their order."""
-        everyone = [mine] * self.count
-        if self.group:
-            dist.all_gather_object(everyone, mine, group=self.group)
-        return everyone
-
-    def add(self, total: Tensor) -> Tensor:
-        """The sum over the processes, in all of them; in place."""
-        if self.group:
-            dist.all_reduce(total, group=self.group)
-        return total
-
-    def share(self, value: Tensor) -> Tensor:
-        """The value that the first process has, in all of them: rounding may differ between machines."""
-        value = value.contiguous()  # what travels is the memory, in whatever order the numbers lie there
-        if self.group:
-            dist.broadcast(value, src=0, group=self.group)
-        return value
-
-    def leave(self) -> None:
-        """Close the connections of this exchange, once all processes have come here."""
-        if self.group:
-            dist.barrier(self.group)
-            dist.destroy_process_group(self.group)

@@ -11,6 +11,7 @@ from test_features import FEW, MANY, best_approximation, draw, gram, reference, 
 from torch.utils.data import DataLoader, TensorDataset
 
 from gsa_utils.pixels import features as features_module
+from gsa_utils.pixels import gram as gram_module
 from gsa_utils.pixels import stream as stream_module
 from gsa_utils.pixels.features import pixel_features
 
@@ -115,9 +116,9 @@ def test_neither_the_batches_nor_the_blocks_matter(per_batch, per_block, monkeyp
 
 @pytest.mark.parametrize("strip", [1, 10, 21, 100])
 def test_half_of_the_gram_matrix_is_multiplied_and_mirrored(strip, monkeypatch):
-    monkeypatch.setattr(stream_module, "STRIP", strip)
+    monkeypatch.setattr(gram_module, "STRIP", strip)
     x = torch.randn(50, 42, generator=torch.Generator().manual_seed(0))
-    total, columns, informative = stream_module.gram_times([(x[:30], 30), (x[30:], 20)], 42)
+    total, columns, informative = gram_module.gram_times([(x[:30], 30), (x[30:], 20)], 42)
     torch.testing.assert_close(total, x.T @ x)
     assert (columns, informative) == (50, 50)
 
@@ -177,7 +178,7 @@ def test_the_float32_sum_of_two_thousand_blocks_is_within_1e_5_of_float64(monkey
             exact.addmm_(x.T, x)
             yield images
 
-    total, columns, informative = stream_module.gram_times(stream_module.blocks(stream(), (8, 8)), 64)
+    total, columns, informative = gram_module.gram_times(stream_module.blocks(stream(), (8, 8)), 64)
     assert total.dtype == torch.float32
     assert columns == informative == 32_000
     assert relative(total, exact) < 1e-5
