@@ -1,11 +1,8 @@
-"""One pass over any number of images in constant memory: X X^T, or its product with a thin matrix in its place.
+"""Reading images: batches of whatever holds them, and blocks of standardised columns of the data matrix X (P, M).
 
-X (P, M) is the data matrix of `pixels.py`, a row for each pixel and a standardised column for each channel of each
-image. Images arrive in batches of any size and are gathered in blocks of one size, so that the work is matrix products
-and the rounding does not depend on the batches. Everything is float32: against float64 the sum errs by at most 1e-5 of
-its largest entry for 2,000 blocks, which are ten million images of 28 x 28 (tests/unit/test_streaming.py).
-
-Sums over images add up over shards of them: `Shards` does that for the processes of torch.distributed.
+Images arrive in batches of any size and are gathered in blocks of one size, never all of them as floats at once. So
+what is done with them is matrix products, in memory that does not grow with the number of images, and the rounding does
+not depend on the batches.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,9 +13,26 @@ import torch.nn.functional as F
 from jaxtyping import Float, Num
 from torch import Tensor
 
-from gsa_utils.arguments import bad_value
+from gsa_utils.arguments import bad_value, height_and_width
 
 BLOCK_FLOATS = 2**22  # 16 MiB of float32 at a time
+IMAGES = "an ImageSet, a non-empty tensor or array of shape (N, C, H, W), or an iterable of batches"
+
+
+def grid_of(images: Tensor | np.ndarray, size: int | tuple[int, int] | None) -> tuple[int, int]:
+    """(height, width) of the map of these images (N, C, H, W): their own, or `size` where it is coarser.
+
+    Raises:
+        ValueError: images of a wrong shape or dtype, or a finer grid.
+    """
+    if images.ndim != 4 or not all(images.shape):
+        raise bad_value("images", f"shape {tuple(images.shape)}", IMAGES)
+    check_dtype(images)
+    full = tuple(images.shape[-2:])
+    height, width = full if size is None else height_and_width("size", size)
+    if height > full[0] or width > full[1]:
+        raise bad_value("size", size, f"a grid no finer than the images' {full[0]} x {full[1]}")
+    return height, width
 
 
 def in_memory(images: object) -> bool:
