@@ -23,7 +23,8 @@ from torch import Tensor
 from turns import made_with, ratios, take_turns, write_table
 
 from gsa_utils import make_phantom, pixel_features
-from gsa_utils.pixels.stream import BLOCK_FLOATS, blocks, gram_times
+from gsa_utils.pixels.gram import DataMatrix
+from gsa_utils.pixels.stream import BLOCK_FLOATS, blocks
 
 RANK, BATCH, BARE = 64, 2000, "bare matrix products"
 # image side, images, turns, and whether the peers take part: their data must fit into memory
@@ -57,7 +58,7 @@ def bare(side: int, count: int) -> Callable[[], None]:
 
 
 def one_pass(side: int, count: int) -> None:
-    gram_times(blocks(stream(side, count), (side, side)), side * side)
+    DataMatrix(stream(side, count), rank=RANK).gram()
 
 
 def in_memory(side: int, count: int) -> Tensor:

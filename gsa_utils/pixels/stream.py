@@ -1,26 +1,38 @@
-"""One pass over any number of images in constant memory: X X^T, or its product with a thin matrix in its place.
+"""Reading images: batches of whatever holds them, and blocks of standardised columns of the data matrix X (P, M).
 
-X (P, M) is the data matrix of `pixels.py`, a row for each pixel and a standardised column for each channel of each
-image. Images arrive in batches of any size and are gathered in blocks of one size, so that the work is matrix products
-and the rounding does not depend on the batches. Everything is float32: against float64 the sum errs by at most 1e-5 of
-its largest entry for 2,000 blocks, which are ten million images of 28 x 28 (tests/unit/test_streaming.py).
-
-Sums over images add up over shards of them: `Shards` does that for the processes of torch.distributed.
+Images arrive in batches of any size and are gathered in blocks of one size, never all of them as floats at once. So
+what is done with them is matrix products, in memory that does not grow with the number of images, and the rounding does
+not depend on the batches.
 """
 
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from jaxtyping import Float, Num
 from torch import Tensor
 
-from gsa_utils.arguments import bad_value
+from gsa_utils.arguments import bad_value, height_and_width
 
 BLOCK_FLOATS = 2**22  # 16 MiB of float32 at a time
-STRIP = 128  # rows of X X^T that are multiplied at a time
+IMAGES = "an ImageSet, a non-empty tensor or array of shape (N, C, H, W), or an iterable of batches"
+
+
+def grid_of(images: Tensor | np.ndarray, size: int | tuple[int, int] | None) -> tuple[int, int]:
+    """(height, width) of the map of these images (N, C, H, W): their own, or `size` where it is coarser.
+
+    Raises:
+        ValueError: images of a wrong shape or dtype, or a finer grid.
+    """
+    if images.ndim != 4 or not all(images.shape):
+        raise bad_value("images", f"shape {tuple(images.shape)}", IMAGES)
+    check_dtype(images)
+    full = tuple(images.shape[-2:])
+    height, width = full if size is None else height_and_width("size", size)
+    if height > full[0] or width > full[1]:
+        raise bad_value("size", size, f"a grid no finer than the images' {full[0]} x {full[1]}")
+    return height, width
 
 
 def in_memory(images: object) -> bool:
@@ -105,76 +117,3 @@ def _standardise_(x: Float[Tensor, "columns pixels"]) -> int:
     constant = deviation <= 1e-5 * mean.abs()
     x.div_(deviation.masked_fill(constant, torch.inf))
     return int((~constant).sum())
-
-
-def gram_times(
-    blocks: Iterable[tuple[Float[Tensor, "columns pixels"], int]],
-    pixels: int,
-    test: Float[Tensor, "pixels width"] | None = None,
-) -> tuple[Float[Tensor, "pixels width"], int, int]:
-    """X X^T, or X X^T test: one pass.
-
-    Returns:
-        The sum; how many columns X has; how many of them are not constant.
-    """
-    total, columns, informative = torch.zeros(pixels, pixels if test is None else test.shape[1]), 0, 0
-    for x, count in blocks:
-        if test is None:
-            _add_upper_(total, x)
-        else:
-            total.addmm_(x.T, x @ test)
-        columns, informative = columns + len(x), informative + count
-    if test is None:
-        _mirror_(total)
-    return total, columns, informative
-
-
-def _add_upper_(total: Float[Tensor, "pixels pixels"], x: Float[Tensor, "columns pixels"]) -> None:
-    """Add x^T x, above the diagonal and a little below it: the matrix is symmetric, and half of the work is saved."""
-    for i in range(0, len(total), STRIP):
-        total[i : i + STRIP, i:].addmm_(x[:, i : i + STRIP].T, x[:, i:])
-
-
-def _mirror_(total: Float[Tensor, "pixels pixels"]) -> None:
-    for i in range(0, len(total), STRIP):
-        total[i + STRIP :, i : i + STRIP] = total[i : i + STRIP, i + STRIP :].T
-
-
-class Shards:
-    """The processes of torch.distributed whose images add up, or this process alone.
-
-    Args:
-        together: False for this process alone, also where there are others.
-    """
-
-    def __init__(self, together: bool):
-        self.count = dist.get_world_size() if together and dist.is_available() and dist.is_initialized() else 1
-        # The sums are made on the CPU, where NCCL, which connects GPUs, can't exchange them.
-        self.group = dist.new_group(backend="gloo") if self.count > 1 else None
-        self.first = self.count == 1 or dist.get_rank() == 0
-
-    def gather(self, mine: object) -> list[object]:
-        """What each process passed, in their order."""
-        everyone = [mine] * self.count
-        if self.group:
-            dist.all_gather_object(everyone, mine, group=self.group)
-        return everyone
-
-    def add(self, total: Tensor) -> Tensor:
-        """The sum over the processes, in all of them; in place."""
-        if self.group:
-            dist.all_reduce(total, group=self.group)
-        return total
-
-    def share(self, value: Tensor) -> Tensor:
-        """The value that the first process has, in all of them: rounding may differ between machines."""
-        value = value.contiguous()  # what travels is the memory, in whatever order the numbers lie there
-        if self.group:
-            dist.broadcast(value, src=0, group=self.group)
-        return value
-
-    def leave(self) -> None:
-        """Close the connections of this exchange, once all processes have come here."""
-        if self.group:
-            dist.barrier(self.group)
-            dist.destroy_process_group(self.group)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from drawn import FEW, MANY, best_approximation, draw, gram, reference, same
 from torch import nn
 
 from gsa_utils.attention import GlobalSpatialAttention, attend
@@ -11,45 +12,6 @@ from gsa_utils.images import ImageSet
 from gsa_utils.networks.backbones import build_backbone
 from gsa_utils.pixels import stream
 from gsa_utils.pixels.features import pixel_features
-
-FEW, MANY = (20, 1, 8, 9), (200, 1, 6, 7)  # fewer images than pixels, and more
-
-
-def draw(shape, seed=0):
-    """uint8 images made of a few smooth patterns and noise, so that eigenvalues lie well apart."""
-    n, c, h, w = shape
-    random = torch.Generator().manual_seed(seed)
-    patterns = F.interpolate(torch.randn(6, c, 3, 3, generator=random), (h, w), mode="bilinear")
-    weights = torch.randn(n, 6, generator=random) * 2.0 ** -torch.arange(6)
-    pictures = torch.einsum("nk,kchw->nchw", weights, patterns) + 0.1 * torch.randn(shape, generator=random)
-    return (128 + 40 * pictures).clamp(0, 255).to(torch.uint8)
-
-
-def reference(images, size=None):
-    """X / sqrt(number of informative columns), (P, M), in float64, written as the definition reads."""
-    x = images.double()
-    if size is not None:
-        x = F.interpolate(x, size, mode="area")
-    columns = [channel.flatten() for image in x for channel in image]
-    columns = [(c - c.mean()) / c.std(correction=0) if c.max() > c.min() else torch.zeros_like(c) for c in columns]
-    informative = sum(bool(c.any()) for c in columns)
-    return torch.stack(columns, dim=1) / informative**0.5
-
-
-def gram(features):
-    rows = features.flatten(2)[0].T.double()  # (P, K)
-    return rows @ rows.T
-
-
-def best_approximation(x, rank):
-    """The P x P matrix of this rank that is nearest to X X^T (Eckart and Young), by a singular value decomposition."""
-    u, s, _ = torch.linalg.svd(x, full_matrices=False)
-    return (u[:, :rank] * s[:rank] ** 2) @ u[:, :rank].T
-
-
-def same(a, b, tolerance=1e-4):
-    return torch.allclose(a.double(), b.double(), rtol=0, atol=tolerance)
-
 
 # ---------------------------------------------------------------- the definition
 
