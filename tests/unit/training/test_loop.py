@@ -21,7 +21,7 @@ from gsa_utils.datasets.phantoms import make_phantom
 from gsa_utils.images import ImageSet
 from gsa_utils.pixels.features import pixel_features
 from gsa_utils.training import loop
-from gsa_utils.training.loop import evaluate
+from gsa_utils.training.loop import check_settings, evaluate
 
 ROOT = Path(__file__).parents[3]
 
@@ -325,9 +325,10 @@ OTHER_NAMES = make_phantom("phantom-face", 10, 16)
         ("epochs", {"epochs": 0}, ["got 0", "at least 1"]),
         ("epochs", {"epochs": 2.0}, ["got 2.0"]),
         ("batch_size", {"batch_size": 1}, ["got 1", "at least 2"]),
-        ("batch_size", {"batch_size": "8"}, ["got 8"]),
+        ("batch_size", {"batch_size": "8"}, ["got '8'"]),
         ("lr", {"lr": 0}, ["got 0", "positive"]),
         ("lr", {"lr": float("nan")}, ["got nan"]),
+        ("lr", {"lr": True}, ["got True", "positive"]),
         ("attention_lr", {"attention_lr": -1e-3}, ["got -0.001"]),
         ("seed", {"seed": -1}, ["got -1"]),
         ("seed", {"seed": 0.5}, ["got 0.5"]),
@@ -341,6 +342,13 @@ def test_a_wrong_argument_of_fit_is_refused_by_name(argument, settings, words, t
         run(**{"model": small_cnn(), **settings}, checkpoint_dir=tmp_path / "checkpoints")
     assert all(word in str(caught.value) for word in words), caught.value
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_settings_that_were_checked_are_numbers_of_python():
+    settings = {"epochs": np.int64(4), "batch_size": 8, "lr": np.float32(0.5), "attention_lr": 1, "seed": np.uint8(3)}
+    checked = check_settings(**settings)
+    assert checked == settings
+    assert [type(value) for value in checked.values()] == [int, int, float, int, int]
 
 
 def test_a_model_with_too_few_outputs_is_refused_by_name():
