@@ -8,64 +8,23 @@ one reads. What runs on a CPU is tested; GPUs were not at hand.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from numbers import Real
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import SupportsFloat, SupportsIndex
 
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
-from jaxtyping import Float
-from torch import Tensor, nn
+from accelerate.utils import tqdm
+from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
-from tqdm.auto import tqdm
 
-from gsa_utils.arguments import bad_value, whole_number
-from gsa_utils.attention import WeightMap
+from gsa_utils.arguments import bad_value, check_positive, check_whole
 from gsa_utils.evaluation.scores import check_logits, evaluate
 from gsa_utils.images import ImageSet
-from gsa_utils.training.checkpoints import load_checkpoint, run_identity, save_checkpoint
-from gsa_utils.training.processes import (
-    check_same_everywhere,
-    mean_and_deviation,
-    start_accelerator,
-    synchronise_batch_norm,
-)
-
-
-class Standardised(nn.Module):
-    """A model behind the one mean and one deviation of its training set, which are saved and exported with it."""
-
-    def __init__(self, model: nn.Module, mean: float, deviation: float):
-        super().__init__()
-        self.model = model
-        self.register_buffer("mean", torch.tensor(mean))
-        self.register_buffer("deviation", torch.tensor(deviation))
-
-    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
-        return self.model((x - self.mean) / self.deviation)
-
-
-@dataclass
-class TrainingRun:
-    """What `fit` returns.
-
-    Attributes:
-        model: takes `ImageSet.to_float()`, returns logits; holds the weights of the best validation epoch, on the
-            device that it was trained on.
-        history: one row an epoch: epoch, train_loss, valid_loss, valid_accuracy, valid_auroc, seconds.
-        maps: the weight map (H, W) after each epoch, on the CPU; empty without attention.
-        seconds: training time over all sittings, validation included.
-        best_epoch: the row of `history` whose weights `model` holds, counted from 0.
-    """
-
-    model: nn.Module
-    history: list[dict[str, float]] = field(default_factory=list)
-    maps: list[Float[Tensor, "height width"]] = field(default_factory=list)
-    seconds: float = 0.0
-    best_epoch: int = -1
+from gsa_utils.training import processes
+from gsa_utils.training.checkpoints import Checkpoint
+from gsa_utils.training.state import Standardised, TrainingRun, TrainingState, weight_maps
 
 
 def fit(
@@ -73,11 +32,11 @@ def fit(
     train: ImageSet,
     valid: ImageSet,
     *,
-    epochs: int,
-    batch_size: int = 64,
-    lr: float = 1e-3,
-    attention_lr: float = 1e-2,
-    seed: int = 0,
+    epochs: SupportsIndex,
+    batch_size: SupportsIndex = 64,
+    lr: SupportsFloat = 1e-3,
+    attention_lr: SupportsFloat = 1e-2,
+    seed: SupportsIndex = 0,
     checkpoint_dir: str | Path | None = None,
     progress: bool = True,
     callbacks: Sequence[Callable[[TrainingRun, int], object]] = (),
@@ -108,87 +67,52 @@ def fit(
         RuntimeError: a loss that is no longer a number, or a weight map that no gradient reaches.
     """
     _check_sets(train, valid)
-    settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "attention_lr": attention_lr, "seed": seed}
-    _check_settings(settings)
+    settings = check_settings(epochs=epochs, batch_size=batch_size, lr=lr, attention_lr=attention_lr, seed=seed)
+    epochs, batch_size, lr, attention_lr, seed = settings.values()
     if not isinstance(callbacks, Sequence) or not all(map(callable, callbacks)):
         raise bad_value("callbacks", repr(callbacks), "a list of functions")
-    # NumPy's numbers, of a logspace, say, seed no generator and could not be read back from a checkpoint.
-    settings = {name: value.item() if hasattr(value, "item") else value for name, value in settings.items()}
-    epochs, batch_size, lr, attention_lr, seed = settings.values()
-    accelerator = start_accelerator()
-    check_same_everywhere(accelerator, model, train, valid)
+    accelerator = processes.start_accelerator()
+    processes.check_same_everywhere(accelerator, model, train, valid)
+
     if not isinstance(model, Standardised):
-        mean, deviation = mean_and_deviation(train.images, accelerator)
+        mean, deviation = processes.mean_and_deviation(train.images, accelerator)
         model = Standardised(model, mean / 255, max(deviation / 255, 1e-6))
-    model = synchronise_batch_norm(model, accelerator)
+    model = processes.synchronise_batch_norm(model, accelerator)
     optimiser = torch.optim.Adam(_parameter_groups(model, lr, attention_lr))
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs)
-    loader = DataLoader(
-        TensorDataset(train.images, train.labels),
-        batch_size=batch_size,
-        shuffle=True,
-        generator=torch.Generator(),
-        # BatchNorm can't standardise a last batch of one image.
-        drop_last=len(train) % (batch_size * accelerator.num_processes) == 1,
-    )
-    order, classes = loader.generator, len(train.class_names)
+    order = torch.Generator()  # of the images; each epoch seeds it
+    loader = _loader(train, batch_size, order, accelerator)
     prepared, optimiser, loader = accelerator.prepare(model, optimiser, loader)
 
-    run, best = TrainingRun(model), {}
-    weight_maps = [module for module in model.modules() if isinstance(module, WeightMap)]
-    processes = {"processes": accelerator.num_processes, "precision": accelerator.mixed_precision}
-    identity, saved = {}, None
-    if checkpoint_dir is not None and accelerator.is_main_process:
-        identity = run_identity(model, settings | processes, train, valid)
-        saved = load_checkpoint(checkpoint_dir, identity)
-    (saved,) = broadcast_object_list([saved])
+    run = TrainingRun(model)
+    state = TrainingState(run, optimiser, scheduler)
+    folder = checkpoint_dir if accelerator.is_main_process else None
+    settings |= {"processes": accelerator.num_processes, "precision": accelerator.mixed_precision}
+    checkpoint = Checkpoint(folder, settings, model, train, valid)
+    saved = processes.from_main_process(checkpoint.load())
     if saved is not None:
-        model.load_state_dict(saved["model"])
-        optimiser.load_state_dict(saved["optimiser"])
-        scheduler.load_state_dict(saved["scheduler"])
-        best = saved["best"]
-        run = TrainingRun(model, saved["history"], saved["maps"], saved["seconds"], saved["best_epoch"])
-    epochs_left = range(len(run.history), epochs)
-    bar = tqdm(
-        epochs_left, "fit", epochs, initial=len(run.history), disable=not progress or not accelerator.is_main_process
-    )
-    with torch.random.fork_rng():
+        state.load_state_dict(saved)
+
+    done = len(run.history)
+    bar = tqdm(range(done, epochs), "fit", epochs, initial=done, disable=not progress)
+    with torch.random.fork_rng(), state.running():
         for epoch in bar:
             started = time.perf_counter()
-            # Everything random in an epoch follows from (seed, epoch): there is no other random state to save.
-            torch.manual_seed(seed * 100_003 + epoch + 2**40 * accelerator.process_index)  # other dropout in each
-            order.manual_seed(seed * 100_003 + epoch)
-            train_loss = _train_epoch(prepared, optimiser, loader, accelerator, weight_maps, classes, epoch)
-            _check_finite("training", train_loss, epoch)
+            processes.seed_epoch(seed, epoch, order, accelerator)
+            train_loss = _train_epoch(prepared, optimiser, loader, accelerator, len(train.class_names), epoch)
             scheduler.step()
-            if accelerator.num_processes > 1:  # each has seen other images: without this, other BatchNorm statistics
-                for buffer in model.buffers():
-                    torch.distributed.broadcast(buffer, src=0)
-            scores = evaluate(model, valid, batch_size=256)
-            _check_finite("validation", scores["loss"], epoch)
-            run.maps += [weight_map.map().detach().float().cpu().clone() for weight_map in weight_maps[:1]]
-            row = {
-                "epoch": epoch,
-                "train_loss": train_loss,
-                **{f"valid_{name}": score for name, score in scores.items()},
-            }
-            run.history.append({**row, "seconds": time.perf_counter() - started})
-            if not best or _rank(run.history[-1]) > _rank(run.history[run.best_epoch]):
-                run.best_epoch = epoch
-                best = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
-            run.seconds += run.history[-1]["seconds"]
-            if checkpoint_dir is not None and accelerator.is_main_process:
-                state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "best": best}
-                state |= {"scheduler": scheduler.state_dict(), "history": run.history, "maps": run.maps}
-                state |= {"seconds": run.seconds, "best_epoch": run.best_epoch}
-                save_checkpoint(checkpoint_dir, identity, state)
-            bar.set_postfix(loss=f"{train_loss:.3f}", valid_auroc=f"{scores['auroc']:.3f}")
+            processes.share_buffers(model)
+            scores = {f"valid_{name}": score for name, score in evaluate(model, valid, batch_size=256).items()}
+            _check_finite(epoch, training=train_loss, validation=scores["valid_loss"])
+            seconds = time.perf_counter() - started
+            state.remember({"epoch": epoch, "train_loss": train_loss, **scores, "seconds": seconds})
+            checkpoint.save(state)
+            bar.set_postfix(loss=f"{train_loss:.3f}", valid_auroc=f"{scores['valid_auroc']:.3f}")
             stops = [callback(run, epochs) for callback in callbacks] if accelerator.is_main_process else []
-            if broadcast_object_list([any(stops)])[0]:
+            if processes.from_main_process(any(stops)):
                 break
-    run.model = accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)
-    run.model.load_state_dict(best)
-    run.model.eval()
+    run.model = accelerator.unwrap_model(prepared, keep_fp32_wrapper=False).eval()
+    run.model.load_state_dict(state.best)
     return run
 
 
@@ -197,59 +121,60 @@ def _train_epoch(
     optimiser: torch.optim.Optimizer,
     loader: DataLoader,
     accelerator: Accelerator,
-    weight_maps: list[WeightMap],
     classes: int,
     epoch: int,
 ) -> float:
     """Mean training loss of one pass."""
     model.train()
-    processes, step_size = accelerator.num_processes, loader.total_batch_size
-    total, count = torch.zeros((), device=accelerator.device), 0
-    for step, (images, labels) in enumerate(loader):
+    total, done = torch.zeros((), device=accelerator.device), 0
+    for images, labels in loader:
         logits = model(images.float() / 255)
-        if epoch == 0 and step == 0:
-            check_logits(logits, len(labels), classes)
-        # accelerate fills up the last step of several processes with images of the first: those don't count. The
-        # gradients are averaged over processes, some of which then have fewer images, or none.
-        together = min(step_size, len(loader.dataset) - count)
-        own = min(max(together - accelerator.process_index * (step_size // processes), 0), len(labels))
+        check_logits(logits, len(labels), classes)
+        # The last step of several processes may be uneven: `own` images count here, `together` in all of them.
+        own, together = processes.share_of_step(done, len(labels), loader, accelerator)
         loss = F.cross_entropy(logits[:own], labels[:own]) if own else 0 * logits.sum()
         optimiser.zero_grad(set_to_none=True)
-        accelerator.backward(loss * (own * processes / together if own else 1))
-        if epoch == 0 and step == 0:
-            _check_reached(weight_maps)
+        accelerator.backward(loss * (own * accelerator.num_processes / together))
+        if epoch == 0 and done == 0:
+            _check_reached(model)
         optimiser.step()
-        total, count = total + loss.detach() * own, count + together
-    return accelerator.reduce(total / count).item()
+        total, done = total + loss.detach() * own, done + together
+    return accelerator.reduce(total / done).item()
 
 
-def _check_finite(kind: str, loss: float, epoch: int) -> None:
-    if not math.isfinite(loss):
-        raise RuntimeError(f"the {kind} loss is not a number in epoch {epoch}; a lower lr may help")
+def _loader(train: ImageSet, batch_size: int, order: torch.Generator, accelerator: Accelerator) -> DataLoader:
+    """(images, labels) of each step, shuffled; BatchNorm can't standardise a last batch of one image, so that goes."""
+    left = len(train) % (batch_size * accelerator.num_processes)
+    dataset = TensorDataset(train.images, train.labels)
+    return DataLoader(dataset, batch_size, shuffle=True, generator=order, drop_last=left == 1)
 
 
-def _check_reached(weight_maps: list[WeightMap]) -> None:
-    """A map hooked to a submodule that the model never calls would train to nothing without a word."""
-    for weight_map in weight_maps:
-        if any(weight.requires_grad and weight.grad is None for weight in weight_map.parameters()):
-            raise RuntimeError("no gradient reaches the weight map: the submodule it is attached `at` is never called")
-
-
-def _rank(row: dict[str, float]) -> float:
-    return -row["valid_loss"]
-
-
-def _parameter_groups(model: nn.Module, lr: float, attention_lr: float) -> Iterator[dict[str, object]]:
+def _parameter_groups(model: nn.Module, lr: float, attention_lr: float) -> list[dict[str, object]]:
     """The weights of the maps learn at their own rate; frozen maps have none."""
-    in_maps = {id(p) for module in model.modules() if isinstance(module, WeightMap) for p in module.parameters()}
-    trainable = [p for p in model.parameters() if p.requires_grad]
+    trainable = [weight for weight in model.parameters() if weight.requires_grad]
     if not trainable:
         raise bad_value("model", "no weights that require a gradient", "something to train")
+    in_maps = {id(weight) for weight_map in weight_maps(model) for weight in weight_map.parameters()}
     groups = [
-        {"params": [p for p in trainable if id(p) not in in_maps], "lr": lr},
-        {"params": [p for p in trainable if id(p) in in_maps], "lr": attention_lr},
+        {"params": [weight for weight in trainable if id(weight) not in in_maps], "lr": lr},
+        {"params": [weight for weight in trainable if id(weight) in in_maps], "lr": attention_lr},
     ]
-    return (group for group in groups if group["params"])
+    return [group for group in groups if group["params"]]
+
+
+def check_settings(**settings: object) -> dict[str, int | float]:
+    """The settings of a run as Python's own numbers: NumPy's seed no generator and can't be read from a checkpoint.
+
+    Raises:
+        ValueError: one out of range; the message names it.
+    """
+    for argument, least in {"epochs": 1, "batch_size": 2, "seed": 0}.items():
+        check_whole(argument, settings[argument], least)
+    if settings["seed"] >= 2**32:
+        raise bad_value("seed", settings["seed"], "a whole number from 0, below 2**32")
+    for argument in ("lr", "attention_lr"):
+        check_positive(argument, settings[argument])
+    return {name: value.item() if hasattr(value, "item") else value for name, value in settings.items()}
 
 
 def _check_sets(train: ImageSet, valid: ImageSet) -> None:
@@ -262,13 +187,14 @@ def _check_sets(train: ImageSet, valid: ImageSet) -> None:
         raise bad_value("valid", f"{valid!r}", f"the image shape and classes of train, {train!r}")
 
 
-def _check_settings(settings: dict[str, float]) -> None:
-    for argument in ("epochs", "batch_size"):
-        least = 2 if argument == "batch_size" else 1
-        if not whole_number(settings[argument], least):
-            raise bad_value(argument, settings[argument], f"a whole number, at least {least}")
-    for argument in ("lr", "attention_lr"):
-        if not isinstance(settings[argument], Real) or not settings[argument] > 0:
-            raise bad_value(argument, settings[argument], "a positive number")
-    if not whole_number(settings["seed"], 0) or settings["seed"] >= 2**32:
-        raise bad_value("seed", settings["seed"], "a whole number from 0, below 2**32")
+def _check_finite(epoch: int, **losses: float) -> None:
+    for kind, loss in losses.items():
+        if not math.isfinite(loss):
+            raise RuntimeError(f"the {kind} loss is not a number in epoch {epoch}; a lower lr may help")
+
+
+def _check_reached(model: nn.Module) -> None:
+    """A map hooked to a submodule that the model never calls would train to nothing without a word."""
+    for weight_map in weight_maps(model):
+        if any(weight.requires_grad and weight.grad is None for weight in weight_map.parameters()):
+            raise RuntimeError("no gradient reaches the weight map: the submodule it is attached `at` is never called")

@@ -13,13 +13,13 @@ import os
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast, broadcast_object_list, gather_object
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from gsa_utils.arguments import bad_value
-from gsa_utils.attention import WeightMap
 from gsa_utils.images import ImageSet
-from gsa_utils.training.checkpoints import checksum
+from gsa_utils.training.checkpoints import checksum, checksum_of_features
 
 _PART = 2**24  # intensities that are floats at a time
 
@@ -50,11 +50,10 @@ def check_same_everywhere(accelerator: Accelerator, model: nn.Module, train: Ima
 
     Images are compared by their number and labels: no process has to read all of them for that.
     """
-    features = [value for part in model.modules() if isinstance(part, WeightMap) for value in part.buffers()]
     mine = {
         "train": f"{len(train)} images, labels {checksum(train.labels)}",
         "valid": f"{len(valid)} images, labels {checksum(valid.labels)}",
-        "model": f"pixel features {checksum(*features)}",
+        "model": f"pixel features {checksum_of_features(model)}",
     }
     for argument, came in ((name, gather_object([value])) for name, value in mine.items()):
         if len(set(came)) > 1:
@@ -88,3 +87,30 @@ def synchronise_batch_norm(model: nn.Module, accelerator: Accelerator) -> nn.Mod
     for name, of_the_map in hooks.items():  # `attend` may have hooked a map to a BatchNorm
         model.get_submodule(name)._forward_pre_hooks.update(of_the_map)
     return model
+
+
+def seed_epoch(seed: int, epoch: int, order: torch.Generator, accelerator: Accelerator) -> None:
+    """All that is random in an epoch follows from these: one `order` of the images, other dropout in each process."""
+    order.manual_seed(seed * 100_003 + epoch)
+    torch.manual_seed(seed * 100_003 + epoch + 2**40 * accelerator.process_index)
+
+
+def share_of_step(done: int, images: int, loader: DataLoader, accelerator: Accelerator) -> tuple[int, int]:
+    """After `done` images of an epoch: how many of this process's next `images` count, and how many of all together.
+
+    accelerate fills up the last step with images of the first. Without these some processes have fewer than others,
+    or none; as gradients are averaged over processes, each mean loss then weighs own * processes / together.
+    """
+    together = min(loader.total_batch_size, len(loader.dataset) - done)
+    before = accelerator.process_index * (loader.total_batch_size // accelerator.num_processes)
+    return min(max(together - before, 0), images), together
+
+
+def share_buffers(model: nn.Module) -> None:
+    """BatchNorm's statistics, which differ where each process has seen other images, become the main process's."""
+    broadcast(list(model.buffers()))
+
+
+def from_main_process(value: object) -> object:
+    """The main process's value, in all processes."""
+    return broadcast_object_list([value])[0]

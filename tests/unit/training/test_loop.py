@@ -1,14 +1,11 @@
-"""fit, its checkpoints and evaluate: one seed gives one result, whatever happens to the process in between."""
+"""fit and evaluate: what a run returns, what is trained, one seed gives one result, and what is refused."""
 
 import copy
 import io
-import itertools
 import os
 import random
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.metrics import accuracy_score, roc_auc_score
+from small_runs import FEATURES, TRAIN, VALID, attended, run, same_run, small_cnn
 from torch import nn
 
 from gsa_utils.attention import FreeMap, GlobalSpatialAttention, attend
@@ -23,31 +21,9 @@ from gsa_utils.datasets.phantoms import make_phantom
 from gsa_utils.images import ImageSet
 from gsa_utils.pixels.features import pixel_features
 from gsa_utils.training import loop
-from gsa_utils.training.loop import TrainingRun, evaluate, fit
+from gsa_utils.training.loop import check_settings, evaluate
 
 ROOT = Path(__file__).parents[3]
-TRAIN, VALID = make_phantom("phantom-chest", 24, 16, seed=0), make_phantom("phantom-chest", 14, 16, seed=1)
-FEATURES = pixel_features(TRAIN, rank=4)
-
-
-def small_cnn(channels=1, classes=2, seed=0):
-    """With BatchNorm and dropout: what can be forgotten between two epochs, and what draws random numbers."""
-    torch.manual_seed(seed)
-    net = nn.Sequential()
-    net.first = nn.Sequential(nn.Conv2d(channels, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(4))
-    net.second = nn.Sequential(nn.Conv2d(6, 6, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    net.drop, net.head = nn.Dropout(0.3), nn.Linear(6, classes)
-    return net
-
-
-def attended(features=FEATURES, hidden=3, at=None, seed=0):
-    torch.manual_seed(seed)
-    return attend(small_cnn(seed=seed), GlobalSpatialAttention(features, hidden), at)
-
-
-def run(model=None, train=TRAIN, valid=VALID, **settings):
-    usual = {"epochs": 4, "batch_size": 8, "seed": 3, "progress": False}
-    return fit(attended() if model is None else model, train, valid, **usual | settings)
 
 
 def coloured(labels, classes, size=16, channels=3, groups=None):
@@ -57,20 +33,6 @@ def coloured(labels, classes, size=16, channels=3, groups=None):
     for image, label in zip(images, labels, strict=True):
         image[:, 4 * label : 4 * label + 4, :8] += 100
     return ImageSet(images.to(torch.uint8), labels, [f"class {k}" for k in range(classes)], groups)
-
-
-def same_run(one: TrainingRun, two: TrainingRun) -> bool:
-    """Bit for bit, but for the seconds."""
-    states = one.model.state_dict(), two.model.state_dict()
-    rows = [[{k: v for k, v in row.items() if k != "seconds"} for row in r.history] for r in (one, two)]
-    return (
-        list(states[0]) == list(states[1])
-        and all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-        and rows[0] == rows[1]
-        and len(one.maps) == len(two.maps)
-        and all(torch.equal(a, b) for a, b in zip(one.maps, two.maps, strict=True))
-        and one.best_epoch == two.best_epoch
-    )
 
 
 @pytest.fixture(scope="module")
@@ -324,251 +286,6 @@ def test_the_global_random_states_are_left_as_they_were(tmp_path):
     assert np.array_equal(np.random.get_state()[1], before[2])  # noqa: NPY002
 
 
-# ---------------------------------------------------------------- interrupted runs
-
-
-def interrupt(monkeypatch, after):
-    """Ctrl-C in the epoch after so many whole ones."""
-    calls = itertools.count()
-
-    def evaluate_or_stop(*arguments, **rest):
-        if next(calls) == after:
-            raise KeyboardInterrupt
-        return evaluate(*arguments, **rest)
-
-    monkeypatch.setattr(loop, "evaluate", evaluate_or_stop)
-
-
-def test_a_checkpoint_dir_changes_nothing(uninterrupted, tmp_path):
-    assert same_run(run(checkpoint_dir=tmp_path / "new" / "folder"), uninterrupted)
-    assert [path.name for path in (tmp_path / "new" / "folder").iterdir()] == ["checkpoint.pt"]
-    assert same_run(run(checkpoint_dir=str(tmp_path / "text")), uninterrupted)
-
-
-@pytest.mark.parametrize("after", [0, 1, 2, 3])
-def test_an_interrupted_run_continues_to_the_same_bits(after, uninterrupted, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        interrupt(patch, after)
-        with pytest.raises(KeyboardInterrupt):
-            run(checkpoint_dir=tmp_path)
-    trained, train_epoch = [], loop._train_epoch
-
-    def spy(*arguments):
-        trained.append(arguments[-1])
-        return train_epoch(*arguments)
-
-    monkeypatch.setattr(loop, "_train_epoch", spy)
-    resumed = run(checkpoint_dir=tmp_path)
-    assert trained == list(range(after, 4))  # it went on, and did not begin anew
-    assert same_run(resumed, uninterrupted)
-    assert resumed.seconds == pytest.approx(sum(row["seconds"] for row in resumed.history))
-
-
-def test_a_run_interrupted_again_and_again_ends_at_the_same_bits(uninterrupted, tmp_path, monkeypatch):
-    for _ in range(3):
-        with monkeypatch.context() as patch:
-            interrupt(patch, after=1)
-            with pytest.raises(KeyboardInterrupt):
-                run(checkpoint_dir=tmp_path)
-    assert same_run(run(checkpoint_dir=tmp_path), uninterrupted)
-
-
-@pytest.mark.parametrize("kind", ["frozen map", "frozen cnn", "map in the middle", "no map"])
-def test_other_kinds_of_model_resume_to_the_same_bits_too(kind, tmp_path, monkeypatch):
-    def build():
-        if kind == "no map":
-            return small_cnn()
-        model = attended(at="second" if kind == "map in the middle" else None)
-        if kind == "frozen map":
-            model.attention.freeze()
-        if kind == "frozen cnn":
-            model.model.requires_grad_(False)
-        return model
-
-    with monkeypatch.context() as patch:
-        interrupt(patch, after=2)
-        with pytest.raises(KeyboardInterrupt):
-            run(build(), checkpoint_dir=tmp_path)
-    assert same_run(run(build(), checkpoint_dir=tmp_path), run(build()))
-
-
-KILLED = """
-import sys, time
-sys.path.insert(0, {folder!r})
-import torch
-torch.set_num_threads({threads})
-import test_loop as t
-from gsa_utils.training import loop
-evaluate = loop.evaluate
-def slow(*arguments, **rest):
-    time.sleep(0.02)
-    return evaluate(*arguments, **rest)
-loop.evaluate = slow
-t.run(checkpoint_dir={checkpoints!r}, epochs=40)
-"""
-
-
-def test_a_run_killed_in_mid_training_continues_to_the_same_bits(tmp_path):
-    """Slow (7 s) because it needs a process of its own to kill, and that has to import torch."""
-    script = KILLED.format(
-        folder=str(Path(__file__).parent), threads=torch.get_num_threads(), checkpoints=str(tmp_path)
-    )
-    process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    try:
-        wait_until = time.monotonic() + 120
-        while not (tmp_path / "checkpoint.pt").exists():
-            assert process.poll() is None, process.stderr.read()
-            assert time.monotonic() < wait_until, "no checkpoint after two minutes"
-            time.sleep(0.01)
-        time.sleep(0.3)
-    finally:
-        os.kill(process.pid, signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-        process.stderr.close()
-    done = len(torch.load(tmp_path / "checkpoint.pt", weights_only=True)["history"])
-    assert 0 < done < 40
-    assert same_run(run(checkpoint_dir=tmp_path, epochs=40), run(epochs=40))
-
-
-def test_a_half_written_file_of_a_killed_run_is_ignored(uninterrupted, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        interrupt(patch, after=2)
-        with pytest.raises(KeyboardInterrupt):
-            run(checkpoint_dir=tmp_path)
-    for name in ("checkpoint.pt.12345", f"checkpoint.pt.{os.getpid()}"):
-        (tmp_path / name).write_bytes((tmp_path / "checkpoint.pt").read_bytes()[:500])
-    assert same_run(run(checkpoint_dir=tmp_path), uninterrupted)
-
-
-def test_a_failed_write_leaves_the_checkpoint_before_it(uninterrupted, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        interrupt(patch, after=2)
-        with pytest.raises(KeyboardInterrupt):
-            run(checkpoint_dir=tmp_path)
-    before, save = (tmp_path / "checkpoint.pt").read_bytes(), torch.save
-
-    def disk_full(state, file):
-        file.write(b"half of it")
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(torch, "save", disk_full)
-    with pytest.raises(OSError, match="No space left"):
-        run(checkpoint_dir=tmp_path)
-    assert (tmp_path / "checkpoint.pt").read_bytes() == before
-    monkeypatch.setattr(torch, "save", save)
-    assert same_run(run(checkpoint_dir=tmp_path), uninterrupted)
-
-
-def test_a_finished_run_is_returned_at_once(uninterrupted, tmp_path, monkeypatch):
-    first = run(checkpoint_dir=tmp_path)
-    monkeypatch.setattr(loop, "_train_epoch", None)  # a call would fail
-    monkeypatch.setattr(loop, "evaluate", None)
-    again = run(checkpoint_dir=tmp_path)
-    assert same_run(again, uninterrupted)
-    assert again.history == first.history
-    assert again.seconds == first.seconds
-    assert not again.model.training
-
-
-OTHER_TRAIN, OTHER_VALID = make_phantom("phantom-chest", 24, 16, seed=7), make_phantom("phantom-chest", 14, 16, seed=8)
-RELABELLED = ImageSet(TRAIN.images, TRAIN.labels.flip(0), TRAIN.class_names)
-
-
-def with_frozen(part):
-    model = attended()
-    part(model).requires_grad_(False)
-    return model
-
-
-@pytest.mark.parametrize(
-    ("changed", "word"),
-    [
-        (lambda: {"epochs": 5}, "epochs"),
-        (lambda: {"batch_size": 6}, "batch_size"),
-        (lambda: {"lr": 2e-3}, "lr"),
-        (lambda: {"attention_lr": 2e-3}, "attention_lr"),
-        (lambda: {"seed": 4}, "seed"),
-        (lambda: {"train": OTHER_TRAIN}, "train images"),
-        (lambda: {"train": RELABELLED}, "train images"),
-        (lambda: {"valid": OTHER_VALID}, "valid images"),
-        (lambda: {"model": attended(hidden=4)}, "names and shapes"),
-        (lambda: {"model": small_cnn()}, "names and shapes"),
-        (lambda: {"model": attended(FEATURES.flip(1))}, "pixel features"),
-        (lambda: {"model": attended(at="first")}, "place of the map second"),
-        (lambda: {"model": with_frozen(lambda model: model.model.first)}, "trained weights"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_another_run_in_the_same_folder_is_refused_and_the_file_left_alone(changed, word, tmp_path):
-    run(attended(at="second") if "second" in word else None, checkpoint_dir=tmp_path)
-    before = (tmp_path / "checkpoint.pt").read_bytes()
-    with pytest.raises(
-        ValueError, match=rf"checkpoint_dir: .*checkpoint\.pt holds another run with .*{word}.*expected"
-    ):
-        run(**changed(), checkpoint_dir=tmp_path)
-    assert (tmp_path / "checkpoint.pt").read_bytes() == before
-
-
-@pytest.mark.parametrize("other", [nn.Dropout(0.5), nn.Sequential(nn.Dropout(0.3), nn.Tanh())])
-def test_layers_without_weights_are_compared_too(other, tmp_path):
-    run(epochs=1, checkpoint_dir=tmp_path)
-    model = attended()
-    model.model.drop = other
-    with pytest.raises(ValueError, match="checkpoint_dir: .* holds another run with layers"):
-        run(model, epochs=1, checkpoint_dir=tmp_path)
-
-
-def test_numbers_of_numpy_are_settings_like_any_others(uninterrupted, tmp_path):
-    settings = {"epochs": np.int64(4), "lr": np.float64(1e-3), "attention_lr": np.float64(1e-2)}
-    run(**settings, seed=np.int32(3), checkpoint_dir=tmp_path)
-    assert same_run(run(checkpoint_dir=tmp_path), uninterrupted)
-
-
-def test_features_of_a_map_without_attend_are_compared_too(tmp_path):
-    def build(features):
-        torch.manual_seed(0)
-        return nn.Sequential(GlobalSpatialAttention(features, 0), small_cnn())
-
-    run(build(FEATURES), checkpoint_dir=tmp_path)
-    with pytest.raises(ValueError, match="pixel features"):
-        run(build(FEATURES.flip(1)), checkpoint_dir=tmp_path)
-
-
-def as_torch(thing):
-    buffer = io.BytesIO()
-    torch.save(thing, buffer)
-    return buffer.getvalue()
-
-
-class NotPlain:
-    """Only a whole pickle, which can run any code, could bring this back."""
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda good: good[: len(good) // 2],
-        lambda good: good[:-1],
-        lambda good: b"",
-        lambda good: b"not a checkpoint at all",
-        lambda good: good[:-200] + bytes(200),
-        lambda good: as_torch({"weight": torch.zeros(2)}),
-        lambda good: as_torch([1, 2]),
-        lambda good: as_torch({"identity": NotPlain()}),
-    ],
-    ids=["half", "all but a byte", "empty", "text", "end zeroed", "state dict", "list", "object"],
-)
-def test_a_file_that_is_no_checkpoint_is_named_and_left_alone(damage, tmp_path):
-    run(epochs=1, checkpoint_dir=tmp_path)
-    path = tmp_path / "checkpoint.pt"
-    path.write_bytes(damage(path.read_bytes()))
-    before = path.read_bytes()
-    with pytest.raises(ValueError, match=r"checkpoint_dir: .*checkpoint\.pt .*damaged.*delete") as caught:
-        run(epochs=1, checkpoint_dir=tmp_path)
-    assert str(path) in str(caught.value)
-    assert path.read_bytes() == before
-
-
 # ---------------------------------------------------------------- what is refused
 
 
@@ -608,12 +325,14 @@ OTHER_NAMES = make_phantom("phantom-face", 10, 16)
         ("epochs", {"epochs": 0}, ["got 0", "at least 1"]),
         ("epochs", {"epochs": 2.0}, ["got 2.0"]),
         ("batch_size", {"batch_size": 1}, ["got 1", "at least 2"]),
-        ("batch_size", {"batch_size": "8"}, ["got 8"]),
+        ("batch_size", {"batch_size": "8"}, ["got '8'"]),
         ("lr", {"lr": 0}, ["got 0", "positive"]),
         ("lr", {"lr": float("nan")}, ["got nan"]),
+        ("lr", {"lr": True}, ["got True", "positive"]),
         ("attention_lr", {"attention_lr": -1e-3}, ["got -0.001"]),
         ("seed", {"seed": -1}, ["got -1"]),
         ("seed", {"seed": 0.5}, ["got 0.5"]),
+        ("seed", {"seed": 2**32}, ["got 4294967296", "below 2**32"]),
         ("model", {"model": nn.Sequential(nn.Flatten(), nn.Softmax(1))}, ["no weights", "something to train"]),
         ("model", {"model": small_cnn().requires_grad_(False)}, ["no weights", "something to train"]),
     ],
@@ -623,6 +342,13 @@ def test_a_wrong_argument_of_fit_is_refused_by_name(argument, settings, words, t
         run(**{"model": small_cnn(), **settings}, checkpoint_dir=tmp_path / "checkpoints")
     assert all(word in str(caught.value) for word in words), caught.value
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_settings_that_were_checked_are_numbers_of_python():
+    settings = {"epochs": np.int64(4), "batch_size": 8, "lr": np.float32(0.5), "attention_lr": 1, "seed": np.uint8(3)}
+    checked = check_settings(**settings)
+    assert checked == settings
+    assert [type(value) for value in checked.values()] == [int, int, float, int, int]
 
 
 def test_a_model_with_too_few_outputs_is_refused_by_name():
@@ -734,7 +460,7 @@ BF16 = """
 import copy, io, sys
 sys.path.insert(0, {folder!r})
 import torch
-import test_loop as t
+import small_runs as t
 model = t.attended(at="second")
 inside = []
 model.model.second.register_forward_pre_hook(lambda module, args: inside.append(args[0].dtype))

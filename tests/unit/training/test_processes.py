@@ -8,25 +8,32 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import several_processes as several
 import torch
+from accelerate import Accelerator
 from several_processes import FEW, LENGTHS, MANY, TRAIN, VALID, plain_model, train
 from timm.layers import BatchNormAct2d
 from torch import nn
+from torch.utils.data import DataLoader
 
 from gsa_utils.attention import GlobalSpatialAttention, attend
 from gsa_utils.images import ImageSet
 from gsa_utils.pixels import features as features_module
 from gsa_utils.pixels.features import pixel_features
 from gsa_utils.training.loop import fit
-from gsa_utils.training.processes import mean_and_deviation, synchronise_batch_norm
+from gsa_utils.training.processes import mean_and_deviation, share_of_step, synchronise_batch_norm
 
 ROOT = Path(__file__).parents[3]
 SCRIPT = Path(several.__file__)
-ALONE = SimpleNamespace(num_processes=1, process_index=0)
+
+
+def fake(**attributes):
+    """An accelerator that says it is one of several processes, or has a GPU, and launches nothing."""
+    return Mock(spec=Accelerator, **attributes)
 
 
 def launch(what, folder, processes=None):
@@ -206,11 +213,23 @@ def test_pixel_features_that_differ_between_processes_are_an_error(launched):
         assert re.match(words, found["errors"]["features"]), found["errors"]["features"]
 
 
+@pytest.mark.parametrize(("last", "own"), [(8, [8]), (3, [3]), (16, [8, 8]), (13, [8, 5]), (9, [8, 1, 0, 0])])
+def test_of_a_last_step_that_is_filled_up_each_process_counts_the_images_that_are_its_own(last, own):
+    count = len(own)
+    whole = 5 * 8 * count  # images in whole steps
+    loader = DataLoader(range(whole + last), batch_size=8)
+    loader.total_batch_size = 8 * count
+    for index, mine in enumerate(own):
+        accelerator, filled = fake(num_processes=count, process_index=index), last if count == 1 else 8
+        assert share_of_step(0, 8, loader, accelerator) == (8, 8 * count)
+        assert share_of_step(whole, filled, loader, accelerator) == (mine, last)
+
+
 @pytest.mark.parametrize("processes", [1, 2, 4])
 def test_the_shares_of_the_processes_add_up_to_the_mean_and_deviation_of_the_set(processes, monkeypatch):
     whole, sums = TRAIN.images.float(), []
     accelerators = [
-        SimpleNamespace(num_processes=processes, process_index=index, device="cpu", reduce=sums.append)
+        fake(num_processes=processes, process_index=index, device="cpu", reduce=sums.append)
         for index in range(processes)
     ]
     for accelerator in accelerators[:-1]:
@@ -223,13 +242,13 @@ def test_the_shares_of_the_processes_add_up_to_the_mean_and_deviation_of_the_set
 
 
 def test_a_process_without_a_share_of_the_images_adds_nothing():
-    last = SimpleNamespace(num_processes=4, process_index=3, device="cpu", reduce=lambda mine: mine + torch.ones(3))
+    last = fake(num_processes=4, process_index=3, device="cpu", reduce=lambda mine: mine + torch.ones(3))
     assert mean_and_deviation(TRAIN.images[:3], last) == (1, 0)
 
 
 # ---------------------------------------------------------------- BatchNorm
 
-TWO_GPUS = SimpleNamespace(num_processes=2, device=torch.device("cuda"))  # as far as a machine without one can tell
+TWO_GPUS = fake(num_processes=2, device=torch.device("cuda"))  # as far as a machine without one can tell
 
 
 def normed():
@@ -258,7 +277,7 @@ def test_batch_norm_becomes_synchronised_on_gpus_with_its_weights_activation_and
 @pytest.mark.parametrize(("processes", "device"), [(1, "cuda"), (2, "cpu"), (1, "cpu")])
 def test_batch_norm_stays_what_it_is_elsewhere(processes, device):
     model = normed()
-    accelerator = SimpleNamespace(num_processes=processes, device=torch.device(device))
+    accelerator = fake(num_processes=processes, device=torch.device(device))
     assert synchronise_batch_norm(model, accelerator) is model
     assert not any(isinstance(part, nn.SyncBatchNorm) for part in model.modules())
 

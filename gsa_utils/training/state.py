@@ -1,0 +1,104 @@
+"""What an epoch changes: the run that `fit` returns, and all that it needs to go on as if it had never stopped."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from gsa_utils.attention import WeightMap
+
+
+class Standardised(nn.Module):
+    """A model behind the one mean and one deviation of its training set, which are saved and exported with it."""
+
+    def __init__(self, model: nn.Module, mean: float, deviation: float):
+        super().__init__()
+        self.model = model
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("deviation", torch.tensor(deviation))
+
+    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
+        return self.model((x - self.mean) / self.deviation)
+
+
+@dataclass
+class TrainingRun:
+    """What `fit` returns.
+
+    Attributes:
+        model: takes `ImageSet.to_float()`, returns logits; holds the weights of the best validation epoch, on the
+            device that it was trained on.
+        history: one row an epoch: epoch, train_loss, valid_loss, valid_accuracy, valid_auroc, seconds.
+        maps: the weight map (H, W) after each epoch, on the CPU; empty without attention.
+        seconds: training time over all sittings, validation included.
+        best_epoch: the row of `history` whose weights `model` holds, counted from 0.
+        running: whether `fit` is at its epochs, callbacks included; false however it has ended.
+    """
+
+    model: nn.Module
+    history: list[dict[str, int | float]] = field(default_factory=list)
+    maps: list[Float[Tensor, "height width"]] = field(default_factory=list)
+    seconds: float = 0.0
+    best_epoch: int = -1
+    running: bool = False
+
+
+@dataclass
+class TrainingState:
+    """A run in the making. Everything random in an epoch follows from its number: there is no random state to save."""
+
+    run: TrainingRun
+    optimiser: Optimizer
+    scheduler: LRScheduler
+    best: dict[str, Tensor] = field(default_factory=dict)  # the weights and buffers of the best epoch, on the CPU
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Within it the run says that it is running."""
+        self.run.running = True
+        try:
+            yield
+        finally:
+            self.run.running = False
+
+    def remember(self, row: dict[str, int | float]) -> None:
+        """Add the row and the map of an epoch, and its weights where its validation loss is the lowest until now."""
+        run = self.run
+        run.history.append(row)
+        run.maps += [weight_map.map().detach().float().cpu().clone() for weight_map in weight_maps(run.model)[:1]]
+        run.seconds += row["seconds"]
+        if not self.best or row["valid_loss"] < run.history[run.best_epoch]["valid_loss"]:
+            run.best_epoch = row["epoch"]
+            self.best = {name: value.detach().cpu().clone() for name, value in run.model.state_dict().items()}
+
+    def state_dict(self) -> dict[str, object]:
+        """Nothing but tensors, numbers and text, in lists and dicts: `torch.load` needs to run no code for it."""
+        return {
+            "model": self.run.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "best": self.best,
+            "scheduler": self.scheduler.state_dict(),
+            "history": self.run.history,
+            "maps": self.run.maps,
+            "seconds": self.run.seconds,
+            "best_epoch": self.run.best_epoch,
+        }
+
+    def load_state_dict(self, saved: dict[str, object]) -> None:
+        """Go on from what `state_dict` returned."""
+        self.run.model.load_state_dict(saved["model"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.scheduler.load_state_dict(saved["scheduler"])
+        self.best = saved["best"]
+        for name in ("history", "maps", "seconds", "best_epoch"):
+            setattr(self.run, name, saved[name])
+
+
+def weight_maps(model: nn.Module) -> list[WeightMap]:
+    """All global weight maps in a model, in its own order."""
+    return [part for part in model.modules() if isinstance(part, WeightMap)]
