@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from numbers import Integral, Real
 
 import numpy as np
+import torch
 from torch import Tensor
 
 Size = Integral | tuple[Integral, Integral]  # one number of pixels for both sides, or (height, width)
@@ -58,3 +59,21 @@ def height_and_width(argument: str, size: object) -> tuple[int, int]:
     if len(sides) != 2 or not all(whole_number(side, 1) for side in sides):
         raise bad_value(argument, repr(size), "a positive whole number of pixels, or (height, width)")
     return int(sides[0]), int(sides[1])
+
+
+def check_images(images: object) -> None:
+    """Raise a ValueError unless these are images as an ImageSet holds them: (N, C, H, W) uint8, none of it empty."""
+    if not isinstance(images, Tensor) or images.ndim != 4 or images.dtype != torch.uint8:
+        raise bad_value("images", describe(images), "a uint8 tensor of shape (N, C, H, W) with values 0 to 255")
+    if not images.numel():
+        raise bad_value("images", f"shape {tuple(images.shape)}", "at least one image, channel, row and column")
+
+
+def check_labels(labels: object, count: int, classes: int) -> None:
+    """Raise a ValueError unless these are `count` numbers of classes: (N,) int64."""
+    if not isinstance(labels, Tensor) or labels.dtype != torch.int64 or labels.shape != (count,):
+        raise bad_value("labels", describe(labels), f"an int64 tensor of shape ({count},), one for each image")
+    if labels.min() < 0 or labels.max() >= classes:
+        raise bad_value(
+            "labels", f"{labels.min()} to {labels.max()}", f"0 to {classes - 1}: class_names holds {classes}"
+        )

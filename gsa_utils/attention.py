@@ -11,8 +11,6 @@ From the paper's abstract: one map for all images, realised by a binary classifi
 intensities of all images, optimised together with the CNN. Ours: the architecture of the classifier, where the map is
 applied, and a fixed set of training images as features. (A third party remarks that the original stacks the images of
 a batch, also at test time; a prediction would then depend on the other images of its batch.)
-
-What does not help, as far as we measured: see lessons 03 and 04 for the figures, the failures included.
 """
 
 import torch

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from torch import Tensor
 
-from gsa_utils.arguments import bad_value, describe
+from gsa_utils.arguments import bad_value, check_images, check_labels, describe
 
 SPLITS = ("train", "val", "test")
 
@@ -37,18 +37,16 @@ class ImageSet:
     name: str = ""
 
     def __post_init__(self) -> None:
-        _check_images(self.images)
-        count, height, width = len(self.images), *self.images.shape[-2:]
-        _check_labels(self.labels, count, len(self.class_names))
+        check_images(self.images)
+        count, size = len(self.images), tuple(self.images.shape[-2:])
+        check_labels(self.labels, count, len(self.class_names))
         if self.groups is not None:
             object.__setattr__(self, "groups", _group_numbers(self.groups, count))
         region = self.region
         if region is not None and (
-            not isinstance(region, Tensor) or region.dtype != torch.bool or region.shape != (height, width)
+            not isinstance(region, Tensor) or region.dtype != torch.bool or region.shape != size
         ):
-            raise bad_value(
-                "region", describe(region), f"a bool tensor of shape ({height}, {width}), as the images have"
-            )
+            raise bad_value("region", describe(region), f"a bool tensor of shape {size}, as the images have")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -123,22 +121,6 @@ def split_in_three(image_set: ImageSet) -> dict[str, ImageSet]:
     """About 70, 15 and 15 % of the images (of the groups, where there are any), the same ones every time."""
     train, rest = image_set.split(0.7, seed=0)
     return dict(zip(SPLITS, (train, *rest.split(0.5, seed=0)), strict=True))
-
-
-def _check_images(images: Tensor) -> None:
-    if not isinstance(images, Tensor) or images.ndim != 4 or images.dtype != torch.uint8:
-        raise bad_value("images", describe(images), "a uint8 tensor of shape (N, C, H, W) with values 0 to 255")
-    if not images.numel():
-        raise bad_value("images", f"shape {tuple(images.shape)}", "at least one image, channel, row and column")
-
-
-def _check_labels(labels: Tensor, count: int, classes: int) -> None:
-    if not isinstance(labels, Tensor) or labels.dtype != torch.int64 or labels.shape != (count,):
-        raise bad_value("labels", describe(labels), f"an int64 tensor of shape ({count},), one for each image")
-    if labels.min() < 0 or labels.max() >= classes:
-        raise bad_value(
-            "labels", f"{labels.min()} to {labels.max()}", f"0 to {classes - 1}: class_names holds {classes}"
-        )
 
 
 def _group_numbers(groups: object, count: int) -> Tensor:

@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass, field
 from jaxtyping import Float
 from torch import Tensor
 
-from gsa_utils.arguments import bad_value, unknown_name, whole_number
+from gsa_utils.arguments import bad_value, check_whole, unknown_name
 from gsa_utils.attention import CLASSIFIERS
 from gsa_utils.networks.backbones import LAYERS
 from gsa_utils.networks.local_attention import PEERS
+from gsa_utils.training.checks import check_settings
 
 # region: the true one as a constant map, where it is known
 ATTENTIONS = ["none", "free", *CLASSIFIERS, *PEERS, "region"]
@@ -74,11 +75,11 @@ class Recipe:
         for argument, names in NAMES.items():
             if (value := getattr(self, argument)) not in names:
                 raise unknown_name(argument, value, [name for name in names if name])
-        _check_fit_settings(**self.fit_settings)
+        check_settings(**self.fit_settings)
         for argument, least in (LEAST | LEAST_OR_ALL).items():
             value = getattr(self, argument)
-            if not whole_number(value, least) and not (value is None and argument in LEAST_OR_ALL):
-                raise bad_value(argument, repr(value), f"a whole number, at least {least}")
+            if value is not None or argument not in LEAST_OR_ALL:
+                check_whole(argument, value, least)
         for argument in SWITCHES:
             if not isinstance(value := getattr(self, argument), bool):
                 raise bad_value(argument, repr(value), "true or false")
@@ -94,15 +95,6 @@ class Recipe:
     def key(self) -> str:
         """A short name of this recipe for files."""
         return f"{zlib.crc32(json.dumps(asdict(self), sort_keys=True).encode()):08x}"
-
-
-def _check_fit_settings(**settings: object) -> None:
-    for argument, least in {"epochs": 1, "batch_size": 2, "seed": 0}.items():
-        if not whole_number(settings[argument], least):
-            raise bad_value(argument, repr(settings[argument]), f"a whole number, at least {least}")
-    for argument in ("lr", "attention_lr"):
-        if not isinstance(settings[argument], int | float) or not settings[argument] > 0:
-            raise bad_value(argument, repr(settings[argument]), "a positive number")
 
 
 @dataclass(frozen=True)

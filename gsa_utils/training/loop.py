@@ -6,7 +6,6 @@ CPU, torchrun needs ACCELERATE_USE_CPU=true beside it. `processes.py` says what 
 one reads. What runs on a CPU is tested; GPUs were not at hand.
 """
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,11 +18,12 @@ from accelerate.utils import tqdm
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from gsa_utils.arguments import bad_value, check_positive, check_whole
+from gsa_utils.arguments import bad_value
 from gsa_utils.evaluation.scores import check_logits, evaluate
 from gsa_utils.images import ImageSet
 from gsa_utils.training import processes
 from gsa_utils.training.checkpoints import Checkpoint
+from gsa_utils.training.checks import check_finite, check_reached, check_sets, check_settings
 from gsa_utils.training.state import Standardised, TrainingRun, TrainingState, weight_maps
 
 
@@ -66,7 +66,7 @@ def fit(
             another run.
         RuntimeError: a loss that is no longer a number, or a weight map that no gradient reaches.
     """
-    _check_sets(train, valid)
+    check_sets(train, valid)
     settings = check_settings(epochs=epochs, batch_size=batch_size, lr=lr, attention_lr=attention_lr, seed=seed)
     epochs, batch_size, lr, attention_lr, seed = settings.values()
     if not isinstance(callbacks, Sequence) or not all(map(callable, callbacks)):
@@ -103,7 +103,7 @@ def fit(
             scheduler.step()
             processes.share_buffers(model)
             scores = {f"valid_{name}": score for name, score in evaluate(model, valid, batch_size=256).items()}
-            _check_finite(epoch, training=train_loss, validation=scores["valid_loss"])
+            check_finite(epoch, training=train_loss, validation=scores["valid_loss"])
             seconds = time.perf_counter() - started
             state.remember({"epoch": epoch, "train_loss": train_loss, **scores, "seconds": seconds})
             checkpoint.save(state)
@@ -136,7 +136,7 @@ def _train_epoch(
         optimiser.zero_grad(set_to_none=True)
         accelerator.backward(loss * (own * accelerator.num_processes / together))
         if epoch == 0 and done == 0:
-            _check_reached(model)
+            check_reached(model)
         optimiser.step()
         total, done = total + loss.detach() * own, done + together
     return accelerator.reduce(total / done).item()
@@ -160,41 +160,3 @@ def _parameter_groups(model: nn.Module, lr: float, attention_lr: float) -> list[
         {"params": [weight for weight in trainable if id(weight) in in_maps], "lr": attention_lr},
     ]
     return [group for group in groups if group["params"]]
-
-
-def check_settings(**settings: object) -> dict[str, int | float]:
-    """The settings of a run as Python's own numbers: NumPy's seed no generator and can't be read from a checkpoint.
-
-    Raises:
-        ValueError: one out of range; the message names it.
-    """
-    for argument, least in {"epochs": 1, "batch_size": 2, "seed": 0}.items():
-        check_whole(argument, settings[argument], least)
-    if settings["seed"] >= 2**32:
-        raise bad_value("seed", settings["seed"], "a whole number from 0, below 2**32")
-    for argument in ("lr", "attention_lr"):
-        check_positive(argument, settings[argument])
-    return {name: value.item() if hasattr(value, "item") else value for name, value in settings.items()}
-
-
-def _check_sets(train: ImageSet, valid: ImageSet) -> None:
-    for argument, image_set in (("train", train), ("valid", valid)):
-        if not isinstance(image_set, ImageSet):
-            raise bad_value(argument, type(image_set).__name__, "an ImageSet")
-        if min(image_set.class_counts) == 0 or len(image_set.class_names) < 2:
-            raise bad_value(argument, f"{image_set!r}", "images of every class, and at least two classes")
-    if train.images.shape[1:] != valid.images.shape[1:] or list(train.class_names) != list(valid.class_names):
-        raise bad_value("valid", f"{valid!r}", f"the image shape and classes of train, {train!r}")
-
-
-def _check_finite(epoch: int, **losses: float) -> None:
-    for kind, loss in losses.items():
-        if not math.isfinite(loss):
-            raise RuntimeError(f"the {kind} loss is not a number in epoch {epoch}; a lower lr may help")
-
-
-def _check_reached(model: nn.Module) -> None:
-    """A map hooked to a submodule that the model never calls would train to nothing without a word."""
-    for weight_map in weight_maps(model):
-        if any(weight.requires_grad and weight.grad is None for weight in weight_map.parameters()):
-            raise RuntimeError("no gradient reaches the weight map: the submodule it is attached `at` is never called")

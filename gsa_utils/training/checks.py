@@ -1,0 +1,52 @@
+"""What has to hold before and while a model is trained: settings, image sets, losses, gradients."""
+
+import math
+
+from torch import nn
+
+from gsa_utils.arguments import bad_value, check_positive, check_whole
+from gsa_utils.images import ImageSet
+from gsa_utils.training.state import weight_maps
+
+
+def check_settings(**settings: object) -> dict[str, int | float]:
+    """The settings of a run as Python's own numbers: NumPy's seed no generator and can't be read from a checkpoint.
+
+    Raises:
+        ValueError: one out of range; the message names it.
+    """
+    for argument, least in {"epochs": 1, "batch_size": 2, "seed": 0}.items():
+        check_whole(argument, settings[argument], least)
+    if settings["seed"] >= 2**32:
+        raise bad_value("seed", settings["seed"], "a whole number from 0, below 2**32")
+    for argument in ("lr", "attention_lr"):
+        check_positive(argument, settings[argument])
+    return {name: value.item() if hasattr(value, "item") else value for name, value in settings.items()}
+
+
+def check_sets(train: ImageSet, valid: ImageSet) -> None:
+    """Raise a ValueError unless these are two sets that one model can be trained and scored on."""
+    for argument, image_set in (("train", train), ("valid", valid)):
+        if not isinstance(image_set, ImageSet):
+            raise bad_value(argument, type(image_set).__name__, "an ImageSet")
+        if min(image_set.class_counts) == 0 or len(image_set.class_names) < 2:
+            raise bad_value(argument, f"{image_set!r}", "images of every class, and at least two classes")
+    if train.images.shape[1:] != valid.images.shape[1:] or list(train.class_names) != list(valid.class_names):
+        raise bad_value("valid", f"{valid!r}", f"the image shape and classes of train, {train!r}")
+
+
+def check_finite(epoch: int, **losses: float) -> None:
+    """Raise a RuntimeError where a loss, by its kind, is no finite number."""
+    for kind, loss in losses.items():
+        if not math.isfinite(loss):
+            raise RuntimeError(f"the {kind} loss is not a number in epoch {epoch}; a lower lr may help")
+
+
+def check_reached(model: nn.Module) -> None:
+    """Raise a RuntimeError where no gradient came to a map.
+
+    One hooked to a submodule that the model never calls would train to nothing without a word.
+    """
+    for weight_map in weight_maps(model):
+        if any(weight.requires_grad and weight.grad is None for weight in weight_map.parameters()):
+            raise RuntimeError("no gradient reaches the weight map: the submodule it is attached `at` is never called")
