@@ -13,6 +13,8 @@ second time with the directions that the first one found, which in our tests com
 Martinsson, Tropp, https://arxiv.org/abs/0909.4061, 4.5).
 """
 
+from numbers import Integral
+
 import scipy.linalg
 import torch
 import torch.nn.functional as F
@@ -26,13 +28,13 @@ SPARE = 16  # columns of a sketch beyond twice the rank
 Eigenpairs = tuple[Float[Tensor, " rank"], Float[Tensor, "n rank"]]  # eigenvalues and eigenvectors
 
 
-def from_image_gram(matrix: DataMatrix, rank: int) -> Float[Tensor, "pixels rank"]:
+def from_image_gram(matrix: DataMatrix, rank: Integral) -> Float[Tensor, "pixels rank"]:
     """Features of images in memory that are fewer than pixels."""
     _, vectors = _top_eigenvectors(matrix.image_gram(), rank)
     return matrix.combine(vectors)
 
 
-def from_gram(matrix: DataMatrix, rank: int) -> Float[Tensor, "pixels rank"]:
+def from_gram(matrix: DataMatrix, rank: Integral) -> Float[Tensor, "pixels rank"]:
     """Features from one pass over the images of all processes.
 
     Raises:
@@ -44,7 +46,7 @@ def from_gram(matrix: DataMatrix, rank: int) -> Float[Tensor, "pixels rank"]:
     return matrix.shards.from_first(lambda: _scaled(*_top_eigenvectors(gram, rank)), matrix.pixels, rank)
 
 
-def from_sketch(matrix: DataMatrix, rank: int, widest: int) -> Float[Tensor, "pixels rank"]:
+def from_sketch(matrix: DataMatrix, rank: Integral, widest: int) -> Float[Tensor, "pixels rank"]:
     """Features from a sketch of at most `widest` columns, in one pass, or in two where all images can be read again.
 
     Raises:
@@ -61,7 +63,7 @@ def from_sketch(matrix: DataMatrix, rank: int, widest: int) -> Float[Tensor, "pi
     return matrix.shards.from_first(lambda: _scaled(*_nystrom(product, test, rank)), matrix.pixels, rank)
 
 
-def _check_rank(rank: int, most: int, matrix: DataMatrix) -> None:
+def _check_rank(rank: Integral, most: int, matrix: DataMatrix) -> None:
     if not whole_number(rank, 1) or rank > most:
         height, width = matrix.grid
         raise bad_value("rank", rank, f"a whole number from 1 to {most} for a map of {height} x {width}")
@@ -71,7 +73,7 @@ def _scaled(values: Float[Tensor, " rank"], vectors: Float[Tensor, "n rank"]) ->
     return vectors * values.sqrt()
 
 
-def _nystrom(product: Float[Tensor, "n width"], test: Float[Tensor, "n width"], rank: int) -> Eigenpairs:
+def _nystrom(product: Float[Tensor, "n width"], test: Float[Tensor, "n width"], rank: Integral) -> Eigenpairs:
     """Top eigenpairs of Y (T^T Y)^-1 Y^T for Y = A T: what the product with T tells of a positive semidefinite A."""
     product, test = product.double(), test.double()
     core = test.T @ product
@@ -84,7 +86,7 @@ def _nystrom(product: Float[Tensor, "n width"], test: Float[Tensor, "n width"], 
     return values.float(), _signed(vectors).float()
 
 
-def _top_eigenvectors(gram: Float[Tensor, "n n"], rank: int) -> Eigenpairs:
+def _top_eigenvectors(gram: Float[Tensor, "n n"], rank: Integral) -> Eigenpairs:
     """Largest first."""
     n = len(gram)
     values, vectors = scipy.linalg.eigh(gram.double().numpy(), subset_by_index=[n - rank, n - 1])

@@ -12,12 +12,13 @@ How X is read, in one pass and in several processes: gram.py. How its eigenvecto
 """
 
 from collections.abc import Iterable
+from numbers import Integral
 
 import numpy as np
 from jaxtyping import Float, Num
 from torch import Tensor
 
-from gsa_utils.arguments import bad_value
+from gsa_utils.arguments import Size, bad_value
 from gsa_utils.images import ImageSet
 from gsa_utils.pixels.eigen import from_gram, from_image_gram, from_sketch
 from gsa_utils.pixels.gram import DataMatrix
@@ -27,8 +28,8 @@ LARGEST_GRAM = 2**14  # rows of a 1 GiB float32 matrix; above it the Gram matrix
 
 def pixel_features(
     images: ImageSet | Num[Tensor, "n c h w"] | Num[np.ndarray, "n c h w"] | Iterable,
-    rank: int | None = 64,
-    size: int | tuple[int, int] | None = None,
+    rank: Integral | None = 64,
+    size: Size | None = None,
     *,
     sharded: bool = True,
 ) -> Float[Tensor, "1 features height width"]:

@@ -9,13 +9,14 @@ the sum errs by at most 1e-5 of its largest entry for 2,000 blocks, which are te
 
 import itertools
 from collections.abc import Iterable, Iterator
+from numbers import Integral
 
 import numpy as np
 import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
-from gsa_utils.arguments import bad_value, whole_number
+from gsa_utils.arguments import Size, bad_value, whole_number
 from gsa_utils.pixels.shards import Shards
 from gsa_utils.pixels.stream import IMAGES, blocks, grid_of, in_memory, read_batches
 
@@ -46,9 +47,9 @@ class DataMatrix:
     def __init__(
         self,
         images: Num[Tensor, "n c h w"] | Num[np.ndarray, "n c h w"] | Iterable,
-        size: int | tuple[int, int] | None = None,
+        size: Size | None = None,
         sharded: bool = True,
-        rank: int | None = None,
+        rank: Integral | None = None,
     ):
         if not isinstance(images, Iterable):
             raise bad_value("images", type(images).__name__, IMAGES)
@@ -73,7 +74,7 @@ class DataMatrix:
         if self.columns is not None:
             self.check_rank(rank)
 
-    def check_rank(self, rank: int | None) -> None:
+    def check_rank(self, rank: Integral | None) -> None:
         """Raise a ValueError unless X, once M is known, can have so many features; None is all M."""
         most = min(self.pixels, self.columns)
         if rank is not None and (not whole_number(rank, 1) or rank > most):

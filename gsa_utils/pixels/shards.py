@@ -7,6 +7,7 @@ together: as features are scaled by the number of images, they are the same, but
 """
 
 from collections.abc import Callable
+from numbers import Integral
 
 import torch
 import torch.distributed as dist
@@ -27,7 +28,7 @@ class Shards:
         # The sums are made on the CPU, where NCCL, which connects GPUs, can't exchange them.
         self.group = dist.new_group(backend="gloo") if self.count > 1 else None
 
-    def agree(self, mine: tuple[int, int] | None, rank: int | None, again: bool) -> tuple[tuple[int, int], bool]:
+    def agree(self, mine: tuple[int, int] | None, rank: Integral | None, again: bool) -> tuple[tuple[int, int], bool]:
         """The grid of all processes, and whether each of them can read its images again.
 
         Each passes the (height, width) of its own, None where it has no images, and the rank of the features it wants.

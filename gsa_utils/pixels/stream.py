@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Num
 from torch import Tensor
 
-from gsa_utils.arguments import bad_value, height_and_width
+from gsa_utils.arguments import Size, bad_value, height_and_width
 
 BLOCK_FLOATS = 2**22  # 16 MiB of float32 at a time
 IMAGES = "an ImageSet, a non-empty tensor or array of shape (N, C, H, W), or an iterable of batches"
 
 
-def grid_of(images: Tensor | np.ndarray, size: int | tuple[int, int] | None) -> tuple[int, int]:
+def grid_of(images: Tensor | np.ndarray, size: Size | None) -> tuple[int, int]:
     """(height, width) of the map of these images (N, C, H, W): their own, or `size` where it is coarser.
 
     Raises:
