@@ -2,16 +2,14 @@
 
 from gsa_utils.plots.images import (
     contact_sheet,
-    curves,
     data_matrix,
     image_rows,
     inspected,
     pixel_scatter,
-    seeds,
     training_progress,
     weight_maps,
 )
-from gsa_utils.plots.scores import bands, costs, intervals
+from gsa_utils.plots.scores import bands, costs, curves, intervals, seeds
 
 __all__ = [
     "bands",

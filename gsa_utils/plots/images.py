@@ -16,7 +16,8 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from gsa_utils.arguments import bad_value
-from gsa_utils.plots.overlay import RGB, array, line_colour, overlay, styled
+from gsa_utils.plots.overlay import RGB, Axis, array, drawn, overlay
+from gsa_utils.plots.style import line_colour, styled
 
 
 @styled
@@ -76,45 +77,6 @@ def weight_maps(
             _colour_bar(figure, shown, [ax], unit)
     if shared_scale:
         _colour_bar(figure, shown, axes, unit)
-    return figure
-
-
-@styled
-def seeds(values: Mapping[str, Sequence[float]], label: str, chance: float | None = None) -> Figure:
-    """One row an arm: a dot for each seed and a line at their mean, so that the spread is seen beside the gain."""
-    figure = Figure(figsize=(7.5, 0.55 * len(values) + 1.3))
-    ax = figure.subplots()
-    for row, scores in enumerate(values.values()):
-        ax.plot(scores, [row] * len(scores), "o", color=line_colour(row), alpha=0.6, markersize=9)
-        mean = float(np.mean(scores))
-        ax.plot([mean, mean], [row - 0.3, row + 0.3], color=line_colour(row), linewidth=3)
-        ax.annotate(f"{mean:.3f}", (1.01, row), xycoords=("axes fraction", "data"), va="center")
-    if chance is not None:
-        ax.axvline(chance, color="0.6", linestyle=":", zorder=0)
-    ax.set_yticks(range(len(values)), list(values))
-    ax.set_ylim(len(values) - 0.4, -0.6)
-    ax.set_xlabel(f"{label} (dots: seeds, bar and number: mean)")
-    return figure
-
-
-@styled
-def curves(
-    lines: Mapping[str, Sequence[float]],
-    ylabel: str,
-    xlabel: str = "epoch",
-    x: Sequence[float] | None = None,
-    mark: float | None = None,
-) -> Figure:
-    """One line for each name; `mark` draws a dotted vertical line, at the best epoch, say."""
-    figure = Figure(figsize=(7.5, 3.6))
-    ax = figure.subplots()
-    for name, values in lines.items():
-        ax.plot(range(1, len(values) + 1) if x is None else x, values, label=name)
-    if mark is not None:
-        ax.axvline(mark, color="0.5", linestyle=":")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=x is None))
-    ax.set(xlabel=xlabel, ylabel=ylabel)
-    ax.legend()
     return figure
 
 
@@ -222,6 +184,18 @@ def inspected(
     lower.set_ylim(len(intensities) - 0.5, -0.5)
     figure.suptitle(caption, fontsize=11)
     return figure
+
+
+@styled
+def intensity_axis(class_names: Sequence[str], size: tuple[int, int] = (440, 190)) -> Axis:
+    """One row a class and intensities from 0 to 255, to be filled by `with_dots`; `size` in pixels."""
+    figure = Figure(figsize=(size[0] / 100, size[1] / 100))
+    ax = figure.subplots()
+    ax.set(xlim=(-4, 259), ylim=(len(class_names) - 0.5, -0.5), xticks=range(0, 256, 51))
+    ax.set_yticks(range(len(class_names)), [name if len(name) < 15 else name[:13] + "…" for name in class_names])
+    ax.tick_params(labelsize=11)
+    ax.set_xlabel("intensity (dot: an image, bar: mean)", fontsize=11)
+    return drawn(figure, ax)
 
 
 @styled

@@ -1,47 +1,21 @@
-"""Pictures that follow a slider, painted by NumPy into RGB arrays: a Figure takes longer to draw than a frame may.
+"""Pictures that follow a slider, painted by NumPy into RGB arrays: a Figure takes longer to draw than a frame may."""
 
-Weights are viridis, differences of weights purple to orange: both readable for colour-blind people.
-"""
-
-import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import wraps
 from io import BytesIO
-from pathlib import Path
 
-import matplotlib.style
 import numpy as np
 from jaxtyping import Bool, Float, Int, Num, UInt8
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from torch import Tensor
 
-STYLE = Path(__file__).with_name("gsa.mplstyle")
+from gsa_utils.plots.style import WEIGHTS
+
 RGB = UInt8[np.ndarray, "height width 3"]
-WEIGHTS = (matplotlib.colormaps["viridis"](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
-DIFFERENCES = (matplotlib.colormaps["PuOr"](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
-
-
-def styled(draw):
-    """A drawing function under the one style of all figures."""
-
-    @wraps(draw)
-    def wrapper(*args, **kwargs):
-        with matplotlib.style.context(STYLE):
-            return draw(*args, **kwargs)
-
-    return wrapper
-
-
-def line_colour(number: int) -> str:
-    """The style's colour of line `number`; "C0" would be looked up when the figure is drawn, without the style."""
-    colours = matplotlib.rcParams["axes.prop_cycle"].by_key()["color"]
-    return f"#{colours[number % len(colours)].lstrip('#')}"
 
 
 def array(values: Num[Tensor, "..."]) -> np.ndarray:
@@ -129,7 +103,7 @@ class Axis:
     rows: slice
 
 
-def _drawn(figure: Figure, ax: Axes) -> Axis:
+def drawn(figure: Figure, ax: Axes) -> Axis:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     rgb = np.asarray(canvas.buffer_rgba())[..., :3].copy()
@@ -145,40 +119,12 @@ def _drawn(figure: Figure, ax: Axes) -> Axis:
     return Axis(rgb, x, y, slice(top, bottom))
 
 
-@styled
-def loss_axis(train: Sequence[float], valid: Sequence[float], size: tuple[int, int] = (440, 190)) -> Axis:
-    """Loss over the epochs, to be marked by `with_cursor`; `size` in pixels."""
-    figure = Figure(figsize=(size[0] / 100, size[1] / 100))
-    ax = figure.subplots()
-    for name, values in (("training", train), ("validation", valid)):
-        ax.plot(range(1, len(values) + 1), values, label=name, linewidth=1.5)
-    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    ax.yaxis.set_major_locator(MaxNLocator(4))
-    ax.tick_params(labelsize=11)
-    ax.set_xlabel("epoch", fontsize=11)
-    ax.set_ylabel("loss", fontsize=11)
-    ax.legend(fontsize=11)
-    return _drawn(figure, ax)
-
-
 def with_cursor(axis: Axis, x: float) -> RGB:
     """The figure with a vertical line at x."""
     rgb = axis.rgb.copy()
     at = int(axis.x(x))
     rgb[axis.rows, at - 1 : at + 1] = 0
     return rgb
-
-
-@styled
-def intensity_axis(class_names: Sequence[str], size: tuple[int, int] = (440, 190)) -> Axis:
-    """One row a class and intensities from 0 to 255, to be filled by `with_dots`; `size` in pixels."""
-    figure = Figure(figsize=(size[0] / 100, size[1] / 100))
-    ax = figure.subplots()
-    ax.set(xlim=(-4, 259), ylim=(len(class_names) - 0.5, -0.5), xticks=range(0, 256, 51))
-    ax.set_yticks(range(len(class_names)), [name if len(name) < 15 else name[:13] + "…" for name in class_names])
-    ax.tick_params(labelsize=11)
-    ax.set_xlabel("intensity (dot: an image, bar: mean)", fontsize=11)
-    return _drawn(figure, ax)
 
 
 def with_dots(axis: Axis, values: Num[Tensor, "images"], labels: Int[Tensor, "images"]) -> RGB:
@@ -209,13 +155,3 @@ def png(picture: RGB, compress_level: int = 1) -> bytes:
     file = BytesIO()
     Image.fromarray(picture).save(file, "png", compress_level=compress_level)
     return file.getvalue()
-
-
-def with_still(widget: object, picture: bytes, text: str, alt: str) -> tuple[dict, dict]:
-    """Data and metadata to display a widget where widgets live, and elsewhere, on GitHub, on paper, a PNG and a line.
-
-    Made by hand, since under ipywidgets 7 a widget can't do it.
-    """
-    view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
-    still = {"image/png": base64.b64encode(picture).decode(), "text/plain": text}
-    return {"application/vnd.jupyter.widget-view+json": view} | still, {"image/png": {"alt": alt}}

@@ -6,11 +6,67 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, LogLocator
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator
 
-from gsa_utils.plots.overlay import line_colour, styled
+from gsa_utils.plots.overlay import Axis, drawn
+from gsa_utils.plots.style import line_colour, styled
 
 DASHES = ["--", ":", "-.", (0, (6, 1)), (0, (4, 1, 1, 1, 1, 1))]  # lines that are told apart without a colour
+
+
+@styled
+def curves(
+    lines: Mapping[str, Sequence[float]],
+    ylabel: str,
+    xlabel: str = "epoch",
+    x: Sequence[float] | None = None,
+    mark: float | None = None,
+) -> Figure:
+    """One line for each name; `mark` draws a dotted vertical line, at the best epoch, say."""
+    figure = Figure(figsize=(7.5, 3.6))
+    ax = figure.subplots()
+    for name, values in lines.items():
+        ax.plot(range(1, len(values) + 1) if x is None else x, values, label=name)
+    if mark is not None:
+        ax.axvline(mark, color="0.5", linestyle=":")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=x is None))
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.legend()
+    return figure
+
+
+@styled
+def loss_axis(train: Sequence[float], valid: Sequence[float], size: tuple[int, int] = (440, 190)) -> Axis:
+    """Loss over the epochs, to be marked by `with_cursor`; `size` in pixels."""
+    figure = Figure(figsize=(size[0] / 100, size[1] / 100))
+    ax = figure.subplots()
+    for name, values in (("training", train), ("validation", valid)):
+        ax.plot(range(1, len(values) + 1), values, label=name, linewidth=1.5)
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    ax.yaxis.set_major_locator(MaxNLocator(4))
+    ax.tick_params(labelsize=11)
+    ax.set_xlabel("epoch", fontsize=11)
+    ax.set_ylabel("loss", fontsize=11)
+    ax.legend(fontsize=11)
+    return drawn(figure, ax)
+
+
+@styled
+def seeds(values: Mapping[str, Sequence[float]], label: str, chance: float | None = None) -> Figure:
+    """One row an arm: a dot for each seed and a line at their mean, so that the spread is seen beside the gain."""
+    figure = Figure(figsize=(7.5, 0.55 * len(values) + 1.3))
+    ax = figure.subplots()
+    for row, scores in enumerate(values.values()):
+        ax.plot(scores, [row] * len(scores), "o", color=line_colour(row), alpha=0.6, markersize=9)
+        mean = float(np.mean(scores))
+        ax.plot([mean, mean], [row - 0.3, row + 0.3], color=line_colour(row), linewidth=3)
+        ax.annotate(f"{mean:.3f}", (1.01, row), xycoords=("axes fraction", "data"), va="center")
+    if chance is not None:
+        ax.axvline(chance, color="0.6", linestyle=":", zorder=0)
+    ax.set_yticks(range(len(values)), list(values))
+    ax.set_ylim(len(values) - 0.4, -0.6)
+    ax.set_xlabel(f"{label} (dots: seeds, bar and number: mean)")
+    return figure
 
 
 @styled

@@ -18,10 +18,11 @@ from matplotlib.figure import Figure
 from gsa_utils.arguments import bad_value
 from gsa_utils.evaluation.knockout import KnockOut, knock_out
 from gsa_utils.images import ImageSet
-from gsa_utils.plots.overlay import png, with_still, zoom_of
+from gsa_utils.plots.overlay import png, zoom_of
 from gsa_utils.training.loop import TrainingRun
 from gsa_utils.widgets.panel import CONTROLS, PICTURE, TABS, WIDE, Panel
 from gsa_utils.widgets.scene import Inspected, knock_out_table
+from gsa_utils.widgets.still import with_still
 from gsa_utils.widgets.view import BACKGROUNDS, PLACES, UNIT, View
 
 

@@ -11,6 +11,7 @@ from types import FrameType
 
 from gsa_utils.arguments import bad_value, whole_number
 from gsa_utils.training.loop import TrainingRun, fit
+from gsa_utils.widgets.still import with_still
 
 ALT = "Loss curves of training and validation, and the map of the last epoch."
 NAMES = {"training": "train", "validation": "valid"}
@@ -114,7 +115,6 @@ class _Screen:
         from IPython.display import display
 
         from gsa_utils.plots.images import training_progress
-        from gsa_utils.plots.overlay import with_still
 
         if not last and time.monotonic() < self.drawn + 0.5:
             return

@@ -8,7 +8,7 @@ try:
 except ImportError as error:
     raise ImportError("the inspector needs ipywidgets: pip install 'gsa-utils[course]'") from error
 
-from gsa_utils.plots.overlay import WEIGHTS
+from gsa_utils.plots.style import WEIGHTS
 from gsa_utils.widgets.view import BACKGROUNDS, PLACES, decimals
 
 # In screen pixels. Side by side they fit into a cell of a 1280 pixels wide JupyterLab with its side bar open.

@@ -18,6 +18,8 @@ from gsa_utils.evaluation.maps import stability
 from gsa_utils.images import ImageSet
 from gsa_utils.plots import images as plots
 from gsa_utils.plots import overlay as pictures
+from gsa_utils.plots.scores import loss_axis
+from gsa_utils.plots.style import DIFFERENCES
 from gsa_utils.training.loop import TrainingRun
 from gsa_utils.widgets.view import PLACES, View, decimals
 
@@ -47,8 +49,8 @@ class Inspected:
         self.features = _features(run)  # (K, h, w), or None
         names = {"training": "train_loss", "validation": "valid_loss"}
         self.losses = {name: [row[key] for row in run.history] for name, key in names.items()}
-        self.loss_axis = pictures.loss_axis(*self.losses.values(), size=(wide, 190))
-        self.intensity_axis = pictures.intensity_axis(image_set.class_names, size=(wide, 150))
+        self.loss_axis = loss_axis(*self.losses.values(), size=(wide, 190))
+        self.intensity_axis = plots.intensity_axis(image_set.class_names, size=(wide, 150))
         # Of what a view shows, so that a view of another run, or beside another, is not taken for one of this; and of
         # what is saved with a run alone: what is computed here may be rounded otherwise on another machine.
         beside = [part for name, other in self.others.items() for part in (name, other.maps[other.best_epoch])]
@@ -206,7 +208,7 @@ def _cell(values: list[float]) -> str:
 
 def _differences(values: Float[Tensor, "height width"], most: float) -> pictures.RGB:
     """From brown for -most over white for 0 to purple for most; all white where there is no difference."""
-    return pictures.coloured(values, (-(most or 1.0), most or 1.0), pictures.DIFFERENCES)
+    return pictures.coloured(values, (-(most or 1.0), most or 1.0), DIFFERENCES)
 
 
 def _resized(weights: Float[Tensor, "h w"], size: tuple[int, int]) -> Float[Tensor, "height width"]:

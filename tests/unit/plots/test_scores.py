@@ -10,6 +10,19 @@ LINES = {"ours": [[0.9, 0.8, 0.5], [0.7, 0.6, 0.5]], "rival": [[0.9, 0.9, 0.8], 
 LINES |= {"random": [[0.5, 0.5, 0.5], [0.6, 0.5, 0.4]]}
 
 
+def test_a_dot_for_each_seed_and_a_bar_at_the_mean():
+    figure = plots.seeds({"none": [0.5, 0.7], "ours": [0.8, 0.9]}, "accuracy")
+    dots, bar = figure.axes[0].lines[:2]
+    assert list(dots.get_xdata()) == [0.5, 0.7]
+    assert list(bar.get_xdata()) == pytest.approx([0.6, 0.6])
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["none", "ours"]
+
+
+def test_curves_count_epochs_from_one():
+    figure = plots.curves({"loss": [3.0, 2.0, 1.0]}, "loss", mark=2)
+    assert list(figure.axes[0].lines[0].get_xdata()) == [1, 2, 3]
+
+
 def test_a_line_is_the_mean_over_seeds_and_its_band_reaches_from_the_lowest_to_the_highest():
     figure = plots.bands({"one": LINES, "two": LINES}, [0, 10, 30], "% removed", "AUROC", level=0.5)
     assert isinstance(figure, Figure)

@@ -16,7 +16,8 @@ from gsa_utils.evaluation.knockout import KnockOut
 from gsa_utils.evaluation.maps import stability
 from gsa_utils.networks.backbones import build_backbone
 from gsa_utils.pixels.features import pixel_features
-from gsa_utils.plots.overlay import DIFFERENCES, overlay, with_cursor
+from gsa_utils.plots.overlay import overlay, with_cursor
+from gsa_utils.plots.style import DIFFERENCES
 from gsa_utils.training.loop import TrainingRun, fit
 from gsa_utils.widgets.scene import Inspected, knock_out_table
 from gsa_utils.widgets.view import PLACES, UNIT, View
