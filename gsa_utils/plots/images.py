@@ -151,7 +151,7 @@ def contact_sheet(
 
 
 @styled
-def inspected(
+def inspector_report(
     picture: RGB,
     limits: tuple[float, float],
     losses: Mapping[str, Sequence[float]],

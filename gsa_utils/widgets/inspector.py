@@ -1,6 +1,6 @@
 """MapInspector: a panel of widgets that shows a learned map, probes its pixels and blanks them to see what that costs.
 
-Thin: panel.py holds the widgets, inspected.py says what a view shows, knockout.py does the experiment; here they are
+Thin: panel.py holds the widgets, scene.py says what a view shows, knockout.py does the experiment; here they are
 wired. Needs ipywidgets (the `course` extra) and no CDN; with ipyevents a click on the picture chooses a pixel.
 """
 
@@ -21,9 +21,9 @@ from gsa_utils.images import ImageSet
 from gsa_utils.plots.overlay import png, zoom_of
 from gsa_utils.training.loop import TrainingRun
 from gsa_utils.widgets.panel import CONTROLS, PICTURE, TABS, WIDE, Panel
-from gsa_utils.widgets.scene import Inspected, knock_out_table
+from gsa_utils.widgets.scene import Scene, knock_out_table
 from gsa_utils.widgets.still import with_still
-from gsa_utils.widgets.view import BACKGROUNDS, PLACES, UNIT, View
+from gsa_utils.widgets.view import BACKGROUNDS, BLANKED, UNIT, View
 
 
 class _CancelledError(Exception):
@@ -62,17 +62,17 @@ class MapInspector(Panel):
     _ipython_display_ = None  # under ipywidgets 7 it would come before _repr_mimebundle_
 
     def __init__(self, run: TrainingRun, image_set: ImageSet, others: Mapping[str, TrainingRun] | None = None):
-        shown = self.shown = Inspected(run, image_set, others or {}, WIDE)
+        scene = self.scene = Scene(run, image_set, others or {}, WIDE)
         names = tuple(image_set.class_names), len(image_set)
-        super().__init__(*names, shown.size, shown.limits, len(shown.maps), list(shown.others))
+        super().__init__(*names, scene.size, scene.limits, len(scene.maps), list(scene.others))
         self.knocked_out: KnockOut | None = None
         self._thread: threading.Thread | None = None
         self._cancelled = threading.Event()
         self.epoch.value = run.best_epoch + 1
         # To begin with, a fifth of the pixels is inside.
         step = self.threshold.step
-        self.threshold.value = round(shown.maps[run.best_epoch].quantile(0.8).item() / step) * step
-        self.row.value, self.column.value = divmod(int(shown.maps[run.best_epoch].argmax()), shown.size[1])
+        self.threshold.value = round(scene.maps[run.best_epoch].quantile(0.8).item() / step) * step
+        self.row.value, self.column.value = divmod(int(scene.maps[run.best_epoch].argmax()), scene.size[1])
         self._quiet = False  # while several controls are set at once
         self._cursor: int | None = None  # the epoch that the loss curve shows
         self._compared: tuple[int, str] | None = None  # the epoch and the run that the comparison shows
@@ -105,7 +105,7 @@ class MapInspector(Panel):
             epoch=self.epoch.value - 1,
             row=self.row.value,
             column=self.column.value,
-            place=PLACES.index(self.place.value),
+            blanked=BLANKED.index(self.blanked.value),
             top=top,
             bottom=bottom,
             left=left,
@@ -116,13 +116,13 @@ class MapInspector(Panel):
     @view.setter
     def view(self, view: View) -> None:
         ends = (round(self.threshold.min * UNIT), round(self.threshold.max * UNIT))
-        counts = len(self.shown.image_set), len(self.shown.maps)
-        view.check(*counts, self.shown.size, ends, len(self.shown.others))
+        counts = len(self.scene.image_set), len(self.scene.maps)
+        view.check(*counts, self.scene.size, ends, len(self.scene.others))
         with self._quietly():
             self.class_filter.value = self.right_filter.value = "all"
-            self.position.max = len(self.shown.image_set) - 1
+            self.position.max = len(self.scene.image_set) - 1
             self.position.value = view.image
-            self.background.value, self.place.value = BACKGROUNDS[view.background], PLACES[view.place]
+            self.background.value, self.blanked.value = BACKGROUNDS[view.background], BLANKED[view.blanked]
             self.opacity.value, self.threshold.value = view.opacity, view.weight
             self.epoch.value, self.row.value, self.column.value = view.epoch + 1, view.row, view.column
             self.rows.value, self.columns.value = (view.top, view.bottom), (view.left, view.right)
@@ -132,19 +132,19 @@ class MapInspector(Panel):
     @property
     def view_text(self) -> str:
         """The view as a short text, to cite it; assign one to show it."""
-        return self.view.text(self.shown.mark)
+        return self.view.text(self.scene.mark)
 
     @view_text.setter
     def view_text(self, text: str) -> None:
-        self.view = View.parse(text, self.shown.mark)
+        self.view = View.parse(text, self.scene.mark)
 
     def _passing(self) -> list[int]:
         name, right = self.class_filter.value, self.right_filter.value
-        return self.shown.passing(None if name == "all" else name, None if right == "all" else right == "right")
+        return self.scene.passing(None if name == "all" else name, None if right == "all" else right == "right")
 
     def _chosen(self) -> list[int]:
         """The images to choose from: those that pass both filters, or all where none does."""
-        return self._passing() or list(range(len(self.shown.image_set)))
+        return self._passing() or list(range(len(self.scene.image_set)))
 
     # ---------------------------------------------------------------- what happens when a control moves
 
@@ -179,7 +179,7 @@ class MapInspector(Panel):
     @_reported
     def _clicked(self, event: dict) -> None:
         """On the picture: the pixel there, and the tab that shows it."""
-        zoom = zoom_of(self.shown.size, PICTURE)
+        zoom = zoom_of(self.scene.size, PICTURE)
         with self._quietly():
             self.row.value, self.column.value = event["dataY"] // zoom, event["dataX"] // zoom
             self.tabs.selected_index = TABS.index("pixel")
@@ -188,34 +188,34 @@ class MapInspector(Panel):
     def _refresh(self) -> None:
         """Only what can be seen: the picture, and the tab in front."""
         view, tab = self.view, TABS[self.tabs.selected_index or 0]
-        rectangle = tab in ("knock-out", "export") and self.place.value == "rectangle"
-        picture = self.shown.picture(view, PICTURE, rectangle, frame=tab == "pixel")
+        rectangle = tab in ("knock-out", "export") and self.blanked.value == "rectangle"
+        picture = self.scene.picture(view, PICTURE, rectangle, frame=tab == "pixel")
         # Where a pixel is one of the screen, there is little to compress, and it would take longer than the painting.
-        self.picture.value = png(picture, compress_level=int(zoom_of(self.shown.size, PICTURE) > 1))
+        self.picture.value = png(picture, compress_level=int(zoom_of(self.scene.size, PICTURE) > 1))
         none = "" if self._passing() else "; none passes the filters, so all are shown"
         self.caption.value = (
             f"image {view.image} ({self.position.value + 1} of {len(self._chosen())}{none}): "
-            f"{self.shown.prediction(view)}<br>inside the boundary: {self.shown.share(view):.1%} of the area"
+            f"{self.scene.prediction(view)}<br>inside the boundary: {self.scene.share(view):.1%} of the area"
         )
         self.status.value = ""
         if tab == "epochs" and view.epoch != self._cursor:
-            self.curve.value, self._cursor = png(self.shown.curve(view)), view.epoch
+            self.curve.value, self._cursor = png(self.scene.curve(view)), view.epoch
         elif tab == "pixel":
             self._show_pixel(view)
-        elif tab == "compare" and self.shown.others and self._compared != (view.epoch, self.other.value):
-            picture, self.difference.value = self.shown.comparison(view, self.other.value)
+        elif tab == "compare" and self.scene.others and self._compared != (view.epoch, self.other.value):
+            picture, self.difference.value = self.scene.comparison(view, self.other.value)
             self.comparison.value, self._compared = png(picture), (view.epoch, self.other.value)
         elif tab == "export":
             with self._quietly():
                 self.text.value = self.view_text
 
     def _show_pixel(self, view: View) -> None:
-        strip = self.shown.strip(view)
+        strip = self.scene.strip(view)
         kind = "no pixel features: a free or a frozen map" if strip is None else "classifier features:"
-        self.probe.value = f"{self.shown.pixel(view)}; {kind}"
+        self.probe.value = f"{self.scene.pixel(view)}; {kind}"
         if strip is not None:
             self.strip.value = png(strip)
-        self.dots.value = png(self.shown.dots(view))
+        self.dots.value = png(self.scene.dots(view))
 
     # ---------------------------------------------------------------- knock-out
 
@@ -239,10 +239,10 @@ class MapInspector(Panel):
     @_reported
     def _work(self, view: View) -> None:
         try:
-            mask = self.shown.mask(view)
-            self.knocked_out = knock_out(self.shown.run.model, self.shown.image_set, mask, on_step=self._step)
+            mask = self.scene.mask(view)
+            self.knocked_out = knock_out(self.scene.run.model, self.scene.image_set, mask, on_step=self._step)
             # Said below the numbers, which stay when the controls move on.
-            self.result.value = f"{knock_out_table(self.knocked_out)}<br>blanked: {self.shown.blanked(view)}"
+            self.result.value = f"{knock_out_table(self.knocked_out)}<br>blanked: {self.scene.blanked_in_words(view)}"
         except _CancelledError:
             self.result.value = "cancelled"
         finally:
@@ -262,7 +262,7 @@ class MapInspector(Panel):
 
     def figure(self) -> Figure:
         """This view as a Figure, for a report."""
-        return self.shown.figure(self.view)
+        return self.scene.figure(self.view)
 
     def save(self, path: str | Path) -> Path:
         """Write this view as the kind of file that the ending says: .png, .svg or .pdf."""
@@ -287,12 +287,12 @@ class MapInspector(Panel):
 
     def summary(self) -> str:
         """The view in one line of text."""
-        return self.shown.summary(self.view)
+        return self.scene.summary(self.view)
 
     def _repr_mimebundle_(self, **kwargs: object) -> tuple[dict, dict]:
         """The panel where widgets live, and for paper and GitHub a contact sheet and a line of text."""
         alt = "Contact sheet of the inspector: the map over the mean image, epochs across, thresholds down."
-        return with_still(self, _file(self.shown.sheet(), "png"), self.summary(), alt)
+        return with_still(self, _file(self.scene.sheet(), "png"), self.summary(), alt)
 
 
 def _file(figure: Figure, kind: str) -> bytes:

@@ -9,7 +9,7 @@ except ImportError as error:
     raise ImportError("the inspector needs ipywidgets: pip install 'gsa-utils[course]'") from error
 
 from gsa_utils.plots.style import WEIGHTS
-from gsa_utils.widgets.view import BACKGROUNDS, PLACES, decimals
+from gsa_utils.widgets.view import BACKGROUNDS, BLANKED, decimals
 
 # In screen pixels. Side by side they fit into a cell of a 1280 pixels wide JupyterLab with its side bar open.
 PICTURE = 352
@@ -17,7 +17,7 @@ WIDE = 430
 # What a test or a screen reader can reach, by attribute name.
 CONTROLS = (
     *("class_filter", "right_filter", "position", "background", "opacity", "threshold", "epoch", "row", "column"),
-    *("place", "rows", "columns", "start", "cancel", "other", "text", "png", "svg"),
+    *("blanked", "rows", "columns", "start", "cancel", "other", "text", "png", "svg"),
 )
 PICTURES, TEXTS = (
     ("picture", "curve", "dots", "strip", "comparison"),
@@ -101,7 +101,7 @@ class Panel(widgets.VBox):
         self.row = _slider("row", "Row of the pixel, from the top", 0, size[0] - 1)
         self.column = _slider("column", "Column of the pixel, from the left", 0, size[1] - 1)
         tip = "Which pixels to blank: by the boundary, or a rectangle"
-        self.place = _control(widgets.Dropdown, "blank", tip, options=list(PLACES))
+        self.blanked = _control(widgets.Dropdown, "blank", tip, options=list(BLANKED))
         self.rows = _range("rows", "First and last row of the rectangle", size[0])
         self.columns = _range("columns", "First and last column of the rectangle", size[1])
         tip = "Blank these pixels in all images of the set and evaluate, with two controls"
@@ -138,7 +138,7 @@ class Panel(widgets.VBox):
         contents = [
             [self.epoch, self.curve],
             [self.row, self.column, self.probe, self.strip, self.dots],
-            [self.place, self.rows, self.columns, _row(self.start, self.cancel, self.progress), self.result],
+            [self.blanked, self.rows, self.columns, _row(self.start, self.cancel, self.progress), self.result],
             [self.other, self.comparison, self.difference],
             [self.text, _row(self.png, self.svg), self.link],
         ]

@@ -1,4 +1,4 @@
-"""Inspected: what the inspector shows of a run and an image set, as pure functions from a View to pictures and text."""
+"""Scene: what the inspector shows of a run and an image set, as pure functions from a View to pictures and text."""
 
 import html
 import math
@@ -21,10 +21,10 @@ from gsa_utils.plots import overlay as pictures
 from gsa_utils.plots.scores import loss_axis
 from gsa_utils.plots.style import DIFFERENCES
 from gsa_utils.training.loop import TrainingRun
-from gsa_utils.widgets.view import PLACES, View, decimals
+from gsa_utils.widgets.view import BLANKED, View, decimals
 
 
-class Inspected:
+class Scene:
     """What does not change while one looks: maps at the images' size, predictions, pixel features, and two figures.
 
     Raises:
@@ -73,17 +73,17 @@ class Inspected:
 
     def mask(self, view: View) -> Bool[Tensor, "height width"]:
         """The pixels that a knock-out would blank."""
-        if PLACES[view.place] != "rectangle":
-            return self.inside(view) if PLACES[view.place] == "above" else ~self.inside(view)
+        if BLANKED[view.blanked] != "rectangle":
+            return self.inside(view) if BLANKED[view.blanked] == "above" else ~self.inside(view)
         mask = torch.zeros(self.size, dtype=torch.bool)
         mask[view.top : view.bottom + 1, view.left : view.right + 1] = True
         return mask
 
-    def blanked(self, view: View) -> str:
+    def blanked_in_words(self, view: View) -> str:
         """In words, which pixels those are."""
-        if PLACES[view.place] == "rectangle":
+        if BLANKED[view.blanked] == "rectangle":
             return f"rows {view.top} to {view.bottom}, columns {view.left} to {view.right}"
-        kind = "of at least" if PLACES[view.place] == "above" else "below"
+        kind = "of at least" if BLANKED[view.blanked] == "above" else "below"
         return f"weights {kind} {view.weight:g} after epoch {view.epoch + 1}"
 
     def picture(self, view: View, side: int, rectangle: bool = False, frame: bool = False) -> pictures.RGB:
@@ -171,10 +171,10 @@ class Inspected:
 
     def figure(self, view: View) -> Figure:
         """The view for a report."""
-        rectangle = PLACES[view.place] == "rectangle"
-        outlined = f"; outlined: {self.blanked(view)}" if rectangle else ""
+        rectangle = BLANKED[view.blanked] == "rectangle"
+        outlined = f"; outlined: {self.blanked_in_words(view)}" if rectangle else ""
         values, labels = self.intensities(view), self.image_set.labels
-        return plots.inspected(
+        return plots.inspector_report(
             self.picture(view, 400, rectangle, frame=True),
             self.limits,
             self.losses,
