@@ -1,7 +1,6 @@
-"""Every figure of the lessons, as pure functions that take tensors and return a Figure; none of them knows a model.
+"""Figures of images and maps, as pure functions that take tensors and return a Figure; none of them knows a model.
 
-Weight maps have one colour map, viridis (perceptually uniform, readable for colour-blind people), and a colour bar;
-images are grey. Nothing here touches pyplot, so no figure is left open.
+Images are grey; weight maps are viridis, with a colour bar.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,13 +15,14 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from gsa_utils.arguments import bad_value
-from gsa_utils.plots.overlay import RGB, Axis, array, drawn, overlay
-from gsa_utils.plots.style import line_colour, styled
+from gsa_utils.plots.overlay import RGB, Axis, array, drawn, limits_of, overlay
+from gsa_utils.plots.scores import draw_curves, name_rows
+from gsa_utils.plots.style import line_colour, small, styled
 
 
 @styled
 def image_rows(
-    rows: Mapping[str, Sequence[Num[Tensor, "height width"]]],
+    rows: Mapping[str, Sequence[Num[Tensor, "_ _"]]],
     titles: Sequence[str] = (),
     limits: tuple[float, float] | None = None,
 ) -> Figure:
@@ -57,6 +57,7 @@ def weight_maps(
     """
     if not maps:
         raise bad_value("maps", "none", "at least one weight map")
+    scale = dict(zip(("vmin", "vmax"), limits_of(maps.values()), strict=True)) if shared_scale else {}
     panels = len(maps) + (image is not None)
     figure = Figure(figsize=(2.7 * panels + (0.6 if shared_scale else 0.9 * len(maps)), 2.75))
     axes = list(figure.subplots(1, panels, squeeze=False)[0])
@@ -66,9 +67,7 @@ def weight_maps(
         ax.set_title("mean image")
         _outline(ax, region)
         _bare(ax)
-    low, high = min(array(m).min() for m in maps.values()), max(array(m).max() for m in maps.values())
     for ax, (name, weights) in zip(axes, maps.items(), strict=True):
-        scale = {"vmin": low, "vmax": high} if shared_scale else {}
         shown = ax.imshow(array(weights), **scale)
         ax.set_title(name)
         _outline(ax, region)
@@ -81,16 +80,16 @@ def weight_maps(
 
 
 @styled
-def data_matrix(groups: Mapping[str, Num[Tensor, "rows columns"]], columns: str) -> Figure:
+def data_matrix(groups: Mapping[str, Num[Tensor, "_ columns"]], columns: str) -> Figure:
     """Rows of a matrix as a grey picture, in named groups with a gap between them, all on one scale."""
     if not groups:
         raise bad_value("groups", "none", "at least one group of rows")
     heights = [len(rows) for rows in groups.values()]
     figure = Figure(figsize=(9, 0.13 * sum(heights) + 0.9))
     axes = figure.subplots(len(groups), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
-    low, high = (pick([pick([row.min(), row.max()]) for row in groups.values()]) for pick in (min, max))
+    low, high = limits_of(groups.values())
     for ax, (name, rows) in zip(axes, groups.items(), strict=True):
-        ax.imshow(array(rows), cmap="gray", aspect="auto", vmin=float(low), vmax=float(high))
+        ax.imshow(array(rows), cmap="gray", aspect="auto", vmin=low, vmax=high)
         ax.set_ylabel(name, rotation=0, ha="right", va="center")
         ax.set_yticks([])
     axes[-1].set_xlabel(columns)
@@ -134,7 +133,7 @@ def contact_sheet(
     opacity: float = 0.6,
 ) -> Figure:
     """Thresholds down, maps across, on one scale of colours: what the inspector shows, for paper."""
-    limits = min(m.min().item() for m in maps.values()), max(m.max().item() for m in maps.values())
+    limits = limits_of(maps.values())
     figure = Figure(figsize=(2.1 * len(maps) + 2.3, 2.2 * len(thresholds) + 0.3))
     axes = figure.subplots(len(thresholds), len(maps), squeeze=False)
     for row, threshold in zip(axes, thresholds, strict=True):
@@ -156,13 +155,13 @@ def inspector_report(
     limits: tuple[float, float],
     losses: Mapping[str, Sequence[float]],
     epoch: int,
-    intensities: Mapping[str, Num[Tensor, "images"]],
+    intensities: Mapping[str, Num[Tensor, "_"]],
     pixel: str,
     caption: str,
 ) -> Figure:
     """One view of the inspector for a report: the picture, the loss curves, and the intensities at the framed pixel.
 
-    `limits` are the weights of the first and the last colour of the map in the picture.
+    `limits` are the weights of the first and the last colour of the map in the picture. Without losses, no curves.
     """
     figure = Figure(figsize=(11.5, 5.2))
     left, right = figure.subfigures(1, 2, width_ratios=[1.15, 1.05])
@@ -171,30 +170,24 @@ def inspector_report(
     _colour_bar(left, ScalarMappable(Normalize(*limits)), [ax])
     _bare(ax)
     upper, lower = right.subplots(2, 1)
-    for name, values in losses.items():
-        upper.plot(range(1, len(values) + 1), values, label=name)
-    upper.axvline(epoch, color="0.5", linestyle=":")
-    upper.set(xlabel="epoch", ylabel="loss")
-    upper.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    upper.legend()
+    if losses:
+        draw_curves(upper, losses, mark=epoch, ticks=6)
+    upper.set_visible(bool(losses))
     for row, values in enumerate(intensities.values()):
         lower.plot(array(values), row + np.linspace(-0.3, 0.3, len(values)), ".", color=line_colour(row), markersize=4)
     lower.set(xlim=(-4, 259), xlabel=f"intensity at {pixel}")
-    lower.set_yticks(range(len(intensities)), list(intensities))
-    lower.set_ylim(len(intensities) - 0.5, -0.5)
+    name_rows(lower, list(intensities))
     figure.suptitle(caption, fontsize=11)
     return figure
 
 
-@styled
+@small
 def intensity_axis(class_names: Sequence[str], size: tuple[int, int] = (440, 190)) -> Axis:
     """One row a class and intensities from 0 to 255, to be filled by `with_dots`; `size` in pixels."""
     figure = Figure(figsize=(size[0] / 100, size[1] / 100))
     ax = figure.subplots()
-    ax.set(xlim=(-4, 259), ylim=(len(class_names) - 0.5, -0.5), xticks=range(0, 256, 51))
-    ax.set_yticks(range(len(class_names)), [name if len(name) < 15 else name[:13] + "…" for name in class_names])
-    ax.tick_params(labelsize=11)
-    ax.set_xlabel("intensity (dot: an image, bar: mean)", fontsize=11)
+    ax.set(xlim=(-4, 259), xticks=range(0, 256, 51), xlabel="intensity (dot: an image, bar: mean)")
+    name_rows(ax, [name if len(name) < 15 else name[:13] + "…" for name in class_names])
     return drawn(figure, ax)
 
 
@@ -205,11 +198,8 @@ def training_progress(
     """Loss curves on the way to `epochs`, beside the map of the last epoch where there is one."""
     figure = Figure(figsize=(8.5, 3.2))
     left, right = figure.subplots(1, 2, width_ratios=[1.6, 1])
-    for name, values in losses.items():
-        left.plot(range(1, len(values) + 1), values, ".-", label=name)
-    left.set(xlim=(0.5, epochs + 0.5), xlabel="epoch", ylabel="loss")
-    left.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    left.legend()
+    draw_curves(left, losses, ticks=8, look=".-")
+    left.set_xlim(0.5, epochs + 0.5)
     right.set_visible(weights is not None)
     if weights is not None:
         _colour_bar(figure, right.imshow(array(weights)), [right])

@@ -1,6 +1,6 @@
 """Pictures that follow a slider, painted by NumPy into RGB arrays: a Figure takes longer to draw than a frame may."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -10,16 +10,23 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 from PIL import Image
 from torch import Tensor
 
-from gsa_utils.plots.style import WEIGHTS
+from gsa_utils.plots.style import WEIGHTS, line_colour
 
-RGB = UInt8[np.ndarray, "height width 3"]
+RGB = UInt8[np.ndarray, "_ _ 3"]  # rows and columns of screen pixels
 
 
-def array(values: Num[Tensor, "..."]) -> np.ndarray:
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+def array(values: Tensor) -> np.ndarray:
+    return values.detach().cpu().numpy()
+
+
+def limits_of(maps: Iterable[Num[Tensor, "_ _"]]) -> tuple[float, float]:
+    """Lowest and highest value of all."""
+    ends = [(float(values.min()), float(values.max())) for values in map(array, maps)]
+    return min(low for low, _ in ends), max(high for _, high in ends)
 
 
 def coloured(
@@ -98,8 +105,8 @@ class Axis:
     """A drawn figure as pixels, where in them a value of its x and y axis lies, and the rows between its axes."""
 
     rgb: RGB
-    x: Callable[[np.ndarray], np.ndarray]
-    y: Callable[[np.ndarray], np.ndarray]
+    x: Callable[[ArrayLike], np.ndarray]
+    y: Callable[[ArrayLike], np.ndarray]
     rows: slice
 
 
@@ -109,13 +116,13 @@ def drawn(figure: Figure, ax: Axes) -> Axis:
     rgb = np.asarray(canvas.buffer_rgba())[..., :3].copy()
     matrix = ax.transData.get_matrix()
 
-    def x(values: np.ndarray) -> np.ndarray:
-        return np.rint(np.asarray(values) * matrix[0, 0] + matrix[0, 2]).astype(int)
+    def x(values: ArrayLike) -> np.ndarray:
+        return np.asarray(np.rint(np.asarray(values) * matrix[0, 0] + matrix[0, 2]), dtype=int)
 
-    def y(values: np.ndarray) -> np.ndarray:
-        return len(rgb) - np.rint(np.asarray(values) * matrix[1, 1] + matrix[1, 2]).astype(int)
+    def y(values: ArrayLike) -> np.ndarray:
+        return np.asarray(len(rgb) - np.rint(np.asarray(values) * matrix[1, 1] + matrix[1, 2]), dtype=int)
 
-    top, bottom = sorted(y(np.array(ax.get_ylim())))
+    top, bottom = sorted(y(ax.get_ylim()))
     return Axis(rgb, x, y, slice(top, bottom))
 
 
@@ -134,7 +141,7 @@ def with_dots(axis: Axis, values: Num[Tensor, "images"], labels: Int[Tensor, "im
     # A dot keeps its height in the row while the values change: the golden ratio spreads any number of them evenly.
     heights = (np.arange(len(values)) * 0.618034 % 1 - 0.5) * 0.7
     x, y = axis.x(values), axis.y(labels + heights)
-    colours = np.array([[round(255 * part) for part in to_rgb(f"#{code}")] for code in ("0072B2", "D55E00", "009E73")])
+    colours = np.array([[round(255 * part) for part in to_rgb(line_colour(number))] for number in range(3)])
     for down in (-1, 0, 1):
         for right in (-1, 0, 1):
             rgb[y + down, x + right] = colours[labels % 3]

@@ -49,7 +49,7 @@ class Scene:
         self.features = _features(run)  # (K, h, w), or None
         names = {"training": "train_loss", "validation": "valid_loss"}
         self.losses = {name: [row[key] for row in run.history] for name, key in names.items()}
-        self.loss_axis = loss_axis(*self.losses.values(), size=(wide, 190))
+        self.loss_axis = loss_axis(self.losses, size=(wide, 190))
         self.intensity_axis = plots.intensity_axis(image_set.class_names, size=(wide, 150))
         # Of what a view shows, so that a view of another run, or beside another, is not taken for one of this; and of
         # what is saved with a run alone: what is computed here may be rounded otherwise on another machine.

@@ -173,7 +173,7 @@ def test_the_frame_surrounds_its_pixel_and_stays_within_the_picture(row, column)
 
 
 def test_a_value_lies_where_it_is_drawn():
-    axis = loss_axis([0.0, 0, 1, 0, 0], [0.0] * 5)
+    axis = loss_axis({"training": [0.0, 0, 1, 0, 0], "validation": [0.0] * 5})
     rows, columns = np.nonzero(is_colour(axis.rgb, COLOURS[0]))
     assert columns[rows == rows.min()] == pytest.approx(int(axis.x(3)), abs=2)
     assert rows.min() == pytest.approx(int(axis.y(1.0)), abs=3)
@@ -181,7 +181,7 @@ def test_a_value_lies_where_it_is_drawn():
 
 @pytest.mark.parametrize("epochs", [1, 2, 7, 100])
 def test_the_cursor_is_a_line_at_its_epoch_within_the_axes(epochs):
-    axis = loss_axis(list(range(epochs, 0, -1)), [1.5] * epochs)
+    axis = loss_axis({"training": list(range(epochs, 0, -1)), "validation": [1.5] * epochs})
     before = axis.rgb.copy()
     for epoch in {1, (epochs + 1) // 2, epochs}:
         marked = with_cursor(axis, epoch)
@@ -195,7 +195,7 @@ def test_the_cursor_is_a_line_at_its_epoch_within_the_axes(epochs):
 
 
 def test_later_epochs_lie_further_to_the_right_at_equal_distances():
-    steps = np.diff(loss_axis([3.0, 2, 1, 2], [3.0, 2, 1, 2]).x(np.arange(1, 5)))
+    steps = np.diff(loss_axis({"training": [3.0, 2, 1, 2]}).x(np.arange(1, 5)))
     assert steps.min() > 50
     assert np.ptp(steps) <= 1
 
