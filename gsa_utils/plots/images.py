@@ -6,23 +6,24 @@ Images are grey; weight maps are viridis, with a colour bar.
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Num
+from jaxtyping import Bool, Float, Int, Num, Shaped
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_rgb
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
+from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from gsa_utils.arguments import bad_value
-from gsa_utils.plots.overlay import RGB, Axis, array, drawn, limits_of, overlay
+from gsa_utils.plots.overlay import RGB, Axis, array, drawn, limits_of, of_pixels, overlay
 from gsa_utils.plots.scores import draw_curves, name_rows
 from gsa_utils.plots.style import line_colour, small, styled
 
 
 @styled
 def image_rows(
-    rows: Mapping[str, Sequence[Num[Tensor, "_ _"]]],
+    rows: Mapping[str, Sequence[Shaped[Tensor, "_ _"]] | Shaped[Tensor, "_ _ _"]],
     titles: Sequence[str] = (),
     limits: tuple[float, float] | None = None,
 ) -> Figure:
@@ -31,13 +32,13 @@ def image_rows(
         raise bad_value("rows", {name: len(row) for name, row in rows.items()}, "at least one image in each row")
     columns = max(len(row) for row in rows.values())
     figure = Figure(figsize=(1.75 * columns + 1, 1.85 * len(rows) + (0.3 if titles else 0)))
-    axes = figure.subplots(len(rows), columns, squeeze=False)
+    axes, (low, high) = figure.subplots(len(rows), columns, squeeze=False), limits or (None, None)
     for row, (name, images) in zip(axes, rows.items(), strict=True):
-        for place, ax in enumerate(row):
-            if place < len(images):
-                ax.imshow(array(images[place]), cmap="gray", **dict(zip(("vmin", "vmax"), limits or (), strict=False)))
-            _bare(ax, visible=place < len(images))
-        row[0].set_ylabel(name, rotation=0, ha="right", va="center")
+        for ax, image in zip(row, images, strict=False):
+            _show(ax, array(image), cmap="gray", vmin=low, vmax=high)
+        for ax in row[len(images) :]:
+            ax.set_axis_off()
+        _name_beside(row[0], name)
     for ax, title in zip(axes[0], titles, strict=False):
         ax.set_title(title, loc="center")
     return figure
@@ -57,21 +58,17 @@ def weight_maps(
     """
     if not maps:
         raise bad_value("maps", "none", "at least one weight map")
-    scale = dict(zip(("vmin", "vmax"), limits_of(maps.values()), strict=True)) if shared_scale else {}
+    low, high = limits_of(maps.values()) if shared_scale else (None, None)
     panels = len(maps) + (image is not None)
     figure = Figure(figsize=(2.7 * panels + (0.6 if shared_scale else 0.9 * len(maps)), 2.75))
     axes = list(figure.subplots(1, panels, squeeze=False)[0])
     if image is not None:
         ax = axes.pop(0)
-        ax.imshow(array(image), cmap="gray")
+        _show(ax, array(image), region, cmap="gray")
         ax.set_title("mean image")
-        _outline(ax, region)
-        _bare(ax)
     for ax, (name, weights) in zip(axes, maps.items(), strict=True):
-        shown = ax.imshow(array(weights), **scale)
+        shown = _show(ax, array(weights), region, vmin=low, vmax=high)
         ax.set_title(name)
-        _outline(ax, region)
-        _bare(ax)
         if not shared_scale:
             _colour_bar(figure, shown, [ax], unit)
     if shared_scale:
@@ -90,7 +87,7 @@ def data_matrix(groups: Mapping[str, Num[Tensor, "_ columns"]], columns: str) ->
     low, high = limits_of(groups.values())
     for ax, (name, rows) in zip(axes, groups.items(), strict=True):
         ax.imshow(array(rows), cmap="gray", aspect="auto", vmin=low, vmax=high)
-        ax.set_ylabel(name, rotation=0, ha="right", va="center")
+        _name_beside(ax, name)
         ax.set_yticks([])
     axes[-1].set_xlabel(columns)
     return figure
@@ -114,9 +111,8 @@ def pixel_scatter(
         grey = array(image).astype(float)
         grey = (grey - grey.min()) / (np.ptp(grey) or 1)
         painted = 0.35 * painted + 0.65 * grey[..., None]
-    left.imshow(painted)
+    _show(left, painted)
     left.set_title("where the pixel lies")
-    _bare(left)
     for number, name in enumerate(names):
         chosen = points[flat == number]
         right.plot(chosen[:, 0], chosen[:, 1], "o", color=colours[number], alpha=0.5, markersize=4, label=name)
@@ -139,10 +135,9 @@ def contact_sheet(
     for row, threshold in zip(axes, thresholds, strict=True):
         for ax, weights in zip(row, maps.values(), strict=True):
             inside = weights >= threshold
-            ax.imshow(overlay(image, weights, opacity, limits, inside, side=170))
+            _show(ax, overlay(image, weights, opacity, limits, inside, side=170))
             ax.set_xlabel(f"{inside.float().mean():.0%} inside", fontsize=12)
-            _bare(ax)
-        row[0].set_ylabel(f"threshold\n{threshold:.2f}", rotation=0, ha="right", va="center")
+        _name_beside(row[0], f"threshold\n{threshold:.2f}")
     for ax, name in zip(axes[0], maps, strict=True):
         ax.set_title(name, loc="center")
     _colour_bar(figure, ScalarMappable(Normalize(*limits)), list(axes.flat))
@@ -166,9 +161,8 @@ def inspector_report(
     figure = Figure(figsize=(11.5, 5.2))
     left, right = figure.subfigures(1, 2, width_ratios=[1.15, 1.05])
     ax = left.subplots()
-    ax.imshow(picture)
+    _show(ax, picture)
     _colour_bar(left, ScalarMappable(Normalize(*limits)), [ax])
-    _bare(ax)
     upper, lower = right.subplots(2, 1)
     if losses:
         draw_curves(upper, losses, mark=epoch, ticks=6)
@@ -184,8 +178,7 @@ def inspector_report(
 @small
 def intensity_axis(class_names: Sequence[str], size: tuple[int, int] = (440, 190)) -> Axis:
     """One row a class and intensities from 0 to 255, to be filled by `with_dots`; `size` in pixels."""
-    figure = Figure(figsize=(size[0] / 100, size[1] / 100))
-    ax = figure.subplots()
+    figure, ax = of_pixels(size)
     ax.set(xlim=(-4, 259), xticks=range(0, 256, 51), xlabel="intensity (dot: an image, bar: mean)")
     name_rows(ax, [name if len(name) < 15 else name[:13] + "…" for name in class_names])
     return drawn(figure, ax)
@@ -202,27 +195,28 @@ def training_progress(
     left.set_xlim(0.5, epochs + 0.5)
     right.set_visible(weights is not None)
     if weights is not None:
-        _colour_bar(figure, right.imshow(array(weights)), [right])
-    _bare(right, visible=weights is not None)
+        _colour_bar(figure, _show(right, array(weights)), [right])
     figure.suptitle(caption, fontsize=12)
     return figure
 
 
-def _bare(ax: Axes, visible: bool = True) -> None:
+def _show(
+    ax: Axes, values: np.ndarray, region: Bool[Tensor, "height width"] | None = None, **look: object
+) -> AxesImage:
+    """Values as a picture without ticks and box, with the outline of the region."""
+    shown = ax.imshow(values, **look)
+    for colour, width in (("white", 2), ("black", 0.8)) if region is not None else ():
+        ax.contour(array(region).astype(float), levels=[0.5], colors=colour, linewidths=width)
     ax.set(xticks=[], yticks=[])
-    for spine in ax.spines.values():
-        spine.set_visible(False)
-    if not visible:
-        ax.set_axis_off()
+    ax.spines[:].set_visible(False)
+    return shown
 
 
-def _outline(ax: Axes, region: Bool[Tensor, "height width"] | None) -> None:
-    if region is not None:
-        ax.contour(array(region).astype(float), levels=[0.5], colors="white", linewidths=2)
-        ax.contour(array(region).astype(float), levels=[0.5], colors="black", linewidths=0.8)
+def _name_beside(ax: Axes, name: str) -> None:
+    ax.set_ylabel(name, rotation=0, ha="right", va="center")
 
 
-def _colour_bar(figure: Figure, shown, axes: Sequence[Axes], unit: str = "weight") -> None:
+def _colour_bar(figure: FigureBase, shown: ScalarMappable, axes: Sequence[Axes], unit: str = "weight") -> None:
     bar = figure.colorbar(shown, ax=axes, shrink=0.85, aspect=14, pad=0.02)
     bar.set_label(unit)
     bar.locator = MaxNLocator(4)

@@ -65,13 +65,10 @@ def overlay(
     under = np.moveaxis(array(image).astype(np.uint8), 0, -1)  # (H, W, 1 or 3)
     picture = dimmed[under] + coloured(weights, limits, table)
     zoom = zoom_of(weights.shape, side)
-    picture = picture.repeat(zoom, axis=0).repeat(zoom, axis=1) if zoom > 1 else picture
+    picture = enlarged(picture, zoom, zoom) if zoom > 1 else picture
     if inside is not None:
-        inside = array(inside)
-        rows, columns = np.nonzero(inside[1:] != inside[:-1])
-        _lines(picture, (rows + 1) * zoom, columns * zoom, zoom, horizontal=True)
-        rows, columns = np.nonzero(inside[:, 1:] != inside[:, :-1])
-        _lines(picture, rows * zoom, (columns + 1) * zoom, zoom, horizontal=False)
+        _boundary(picture, array(inside), zoom)
+        _boundary(picture.swapaxes(0, 1), array(inside).T, zoom)
     if cross is not None:
         row, column = cross[0] * zoom, cross[1] * zoom
         for grow, colour in ((2, (0, 0, 0)), (1, (255, 64, 0))):
@@ -84,13 +81,17 @@ def zoom_of(size: tuple[int, int], side: int) -> int:
     return max(1, side // max(size))
 
 
-def _lines(picture: RGB, rows: np.ndarray, columns: np.ndarray, length: int, horizontal: bool) -> None:
-    """Lines of one square's length from each point: white, with black on its other side."""
-    along = np.arange(length)
-    across = np.zeros_like(along)
+def enlarged(picture: RGB, down: int, across: int) -> RGB:
+    """Each pixel as a rectangle of so many screen pixels."""
+    return picture.repeat(down, axis=0).repeat(across, axis=1)
+
+
+def _boundary(picture: RGB, inside: Bool[np.ndarray, "height width"], zoom: int) -> None:
+    """A line along the upper side of each square that differs from the one above: white, with black over it."""
+    rows, columns = np.nonzero(inside[1:] != inside[:-1])
+    along = (columns[:, None] * zoom + np.arange(zoom)).ravel()
     for offset, colour in ((0, 255), (-1, 0)):
-        down, right = (across + offset, along) if horizontal else (along, across + offset)
-        picture[(rows[:, None] + down).ravel(), (columns[:, None] + right).ravel()] = colour
+        picture[((rows + 1) * zoom + offset).repeat(zoom), along] = colour
 
 
 def _frame(picture: RGB, row: int, column: int, length: int, colour: tuple[int, int, int]) -> None:
@@ -108,6 +109,12 @@ class Axis:
     x: Callable[[ArrayLike], np.ndarray]
     y: Callable[[ArrayLike], np.ndarray]
     rows: slice
+
+
+def of_pixels(size: tuple[int, int]) -> tuple[Figure, Axes]:
+    """An empty figure, so many screen pixels wide and high, for `drawn`."""
+    figure = Figure(figsize=(size[0] / 100, size[1] / 100))
+    return figure, figure.subplots()
 
 
 def drawn(figure: Figure, ax: Axes) -> Axis:

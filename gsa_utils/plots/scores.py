@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator
 
-from gsa_utils.plots.overlay import Axis, drawn
+from gsa_utils.plots.overlay import Axis, drawn, of_pixels
 from gsa_utils.plots.style import line_colour, small, styled
 
 DASHES = ["--", ":", "-.", (0, (6, 1)), (0, (4, 1, 1, 1, 1, 1))]  # lines that are told apart without a colour
@@ -17,16 +17,10 @@ LOSSES = {"training": "train_loss", "validation": "valid_loss"}  # by the names 
 
 
 @styled
-def curves(
-    lines: Mapping[str, Sequence[float]],
-    ylabel: str,
-    xlabel: str = "epoch",
-    x: Sequence[float] | None = None,
-    mark: float | None = None,
-) -> Figure:
-    """One line for each name; `mark` draws a dotted vertical line, at the best epoch, say."""
+def curves(lines: Mapping[str, Sequence[float]], ylabel: str, mark: float | None = None) -> Figure:
+    """One line for each name over the epochs; `mark` draws a dotted vertical line, at the best epoch, say."""
     figure = Figure(figsize=(7.5, 3.6))
-    draw_curves(figure.subplots(), lines, ylabel, xlabel, x, mark)
+    draw_curves(figure.subplots(), lines, ylabel, mark)
     return figure
 
 
@@ -34,19 +28,17 @@ def draw_curves(
     ax: Axes,
     lines: Mapping[str, Sequence[float]],
     ylabel: str = "loss",
-    xlabel: str = "epoch",
-    x: Sequence[float] | None = None,
     mark: float | None = None,
     ticks: int = 10,
     look: str = "-",
 ) -> None:
-    """The lines of `curves` into axes: how every figure draws its loss curves. Without x, points are counted from 1."""
+    """Lines over the epochs, counted from 1, into axes: how every figure draws its loss curves."""
     for name, values in lines.items():
-        ax.plot(range(1, len(values) + 1) if x is None else x, values, look, label=name)
+        ax.plot(range(1, len(values) + 1), values, look, label=name)
     if mark is not None:
         ax.axvline(mark, color="0.5", linestyle=":")
-    ax.xaxis.set_major_locator(MaxNLocator(ticks, integer=x is None))
-    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.xaxis.set_major_locator(MaxNLocator(ticks, integer=True))
+    ax.set(xlabel="epoch", ylabel=ylabel)
     ax.legend()
 
 
@@ -58,8 +50,7 @@ def losses(history: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
 @small
 def loss_axis(lines: Mapping[str, Sequence[float]], size: tuple[int, int] = (440, 190)) -> Axis:
     """Loss over the epochs, to be marked by `with_cursor`; `size` in pixels."""
-    figure = Figure(figsize=(size[0] / 100, size[1] / 100))
-    ax = figure.subplots()
+    figure, ax = of_pixels(size)
     draw_curves(ax, lines, ticks=6)
     ax.yaxis.set_major_locator(MaxNLocator(4))
     return drawn(figure, ax)
