@@ -9,6 +9,7 @@ one reads. What runs on a CPU is tested; GPUs were not at hand.
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
@@ -59,6 +60,7 @@ class TrainingRun:
         maps: the weight map (H, W) after each epoch, on the CPU; empty without attention.
         seconds: training time over all sittings, validation included.
         best_epoch: the row of `history` whose weights `model` holds, counted from 0.
+        running: whether `fit` is making it: true in callbacks, false once `fit` has returned or raised.
     """
 
     model: nn.Module
@@ -66,6 +68,7 @@ class TrainingRun:
     maps: list[Float[Tensor, "height width"]] = field(default_factory=list)
     seconds: float = 0.0
     best_epoch: int = -1
+    running: bool = False
 
 
 def fit(
@@ -152,7 +155,7 @@ def fit(
     bar = tqdm(
         epochs_left, "fit", epochs, initial=len(run.history), disable=not progress or not accelerator.is_main_process
     )
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), _marked_as_running(run):
         for epoch in bar:
             started = time.perf_counter()
             # Everything random in an epoch follows from (seed, epoch): there is no other random state to save.
@@ -190,6 +193,15 @@ def fit(
     run.model.load_state_dict(best)
     run.model.eval()
     return run
+
+
+@contextmanager
+def _marked_as_running(run: TrainingRun) -> Iterator[None]:
+    run.running = True
+    try:
+        yield
+    finally:
+        run.running = False
 
 
 def _train_epoch(
