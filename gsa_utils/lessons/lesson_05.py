@@ -48,10 +48,10 @@ def check_surest_mistake(panel: "MapInspector", answer: int | None) -> None:
 
 def check_settled(panel: "MapInspector", answer: int | None) -> None:
     """Exercise 5.2: the first epoch, from 1, whose map has a rank correlation of 0.9 or more with the kept one."""
-    maps = panel.scene.run.maps
+    maps = panel.scene.maps
     if not _started("5.2", answer, len(maps) + 1, first=1):
         return
-    kept = maps[panel.scene.run.best_epoch]
+    kept = maps[panel.scene.kept_epoch]
     alike = [stability([weights, kept]) for weights in maps]
     first = next(epoch for epoch, value in enumerate(alike, 1) if value >= SETTLED)
     said = f"Exercise 5.2: after epoch {answer} the rank correlation is {alike[answer - 1]:.3f}, "

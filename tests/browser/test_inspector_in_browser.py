@@ -169,7 +169,7 @@ def test_the_knock_out_shows_the_numbers_that_python_computes(page, panel, how):
     page.enabled("start")
     panel.start.click()
     panel.wait()
-    assert panel.knocked_out == knock_out(panel.scene.run.model, panel.scene.image_set, panel.scene.mask(panel.view))
+    assert panel.knocked_out == knock_out(panel.scene.model, panel.scene.image_set, panel.scene.mask(panel.view))
     assert numbers(page.text("result")) == numbers(panel.result.value)
 
 

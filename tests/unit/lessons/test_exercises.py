@@ -283,7 +283,8 @@ PANEL = SimpleNamespace(
         probabilities=torch.stack([SURE, 1 - SURE], dim=1),
         right=torch.tensor([True, False, True, False, False]),
         passing=lambda class_name, right: [1, 3, 4],
-        run=SimpleNamespace(maps=[MAPS[0] * 0 + torch.tensor([[3, 2, 1, 0]]), *MAPS, MAPS[3]], best_epoch=4),
+        maps=[MAPS[0] * 0 + torch.tensor([[3, 2, 1, 0]]), *MAPS, MAPS[3]],
+        kept_epoch=4,
     )
 )
 QUESTIONS = {  # check, right answer, wrong ones with a word that the complaint must hold

@@ -378,6 +378,49 @@ def test_a_click_on_cancel_after_the_end_leaves_the_result(panel):
     assert panel.result.value == result
 
 
+# ---------------------------------------------------------------- plain maps
+
+
+def test_a_plain_map_is_inspected_and_what_is_missing_is_off_and_said(run):
+    panel = MapInspector(run.maps[0], VALID, {"next": run.maps[1]})
+    assert panel.start.disabled
+    assert panel.right_filter.disabled
+    assert panel.curve.layout.display == "none"
+    for tab in TABS:
+        show(panel, tab)
+        assert panel.status.value == panel.scene.missing()
+    assert all(words in panel.status.value for words in ("no loss curves", "no predictions", "no knock-out"))
+    assert "not predicted" in panel.caption.value
+    assert "no pixel features: a plain map" in panel.probe.value
+    assert "rank correlation" in panel.difference.value
+    panel.opacity.value = 80
+    assert panel.picture.value == expected_picture(panel)
+    panel.start.click()  # a button that is off can be clicked by code
+    assert "model: got none, expected the model to evaluate" in panel.status.value
+    panel.png.click()
+    assert "save view-" in panel.link.value
+    assert "epoch 1 of 1" in panel.summary()
+
+
+def test_with_predictions_a_plain_map_has_the_filters_and_with_a_model_the_knock_out(run):
+    probabilities = run.model(VALID.to_float()).softmax(dim=1).detach()
+    panel = MapInspector(run.maps, VALID, probabilities=probabilities)
+    assert not panel.right_filter.disabled
+    assert panel.start.disabled
+    assert "predicted" in panel.caption.value
+    panel = MapInspector(run.maps, VALID, model=run.model)
+    assert panel.epoch.value == len(run.maps)
+    assert panel.status.value == "no loss curves without a run"
+    panel.start.click()
+    panel.wait()
+    assert panel.knocked_out == knock_out(run.model, VALID, panel.scene.mask(panel.view))
+    assert not panel.start.disabled
+    text = panel.view_text
+    panel.epoch.value = 1
+    panel.view_text = text
+    assert panel.view_text == text
+
+
 # ---------------------------------------------------------------- export
 
 

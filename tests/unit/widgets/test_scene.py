@@ -290,6 +290,95 @@ def test_the_mark_is_that_of_one_run_and_one_image_set(scene, run, free):
     assert all(len(mark) == 8 and "." not in mark for mark in marks)
 
 
+# ---------------------------------------------------------------- plain maps and predictions
+
+
+def test_plain_maps_predictions_and_a_model_are_shown_as_those_of_a_run(scene, run, free):
+    others = {"free map": free.maps[: free.best_epoch + 1], "itself": run.maps[run.best_epoch]}
+    plain = Scene(run.maps, VALID, others, WIDE, scene.probabilities, run.model)
+    assert (plain.limits, plain.kept_epoch) == (scene.limits, 2)
+    now = view()
+    for show in (Scene.picture, Scene.comparison):
+        mine, theirs = (show(one, now, *((200,) if show is Scene.picture else ("free map",))) for one in (plain, scene))
+        np.testing.assert_equal(mine, theirs)
+    for say in (Scene.prediction, Scene.pixel, Scene.summary, Scene.strip):
+        np.testing.assert_equal(say(plain, now), say(scene, now))
+    assert plain.missing() == "no loss curves without a run"
+    assert scene.missing() == ""
+
+
+def test_one_map_alone_shows_no_predictions_and_no_curves_and_says_so(run):
+    alone = Scene(run.maps[1], VALID, {}, WIDE)
+    assert (alone.model, alone.right, alone.probabilities, alone.losses) == (None, None, None, {})
+    for words in ("no loss curves", "no predictions", "no knock-out"):
+        assert words in alone.missing()
+    now = view(epoch=0)
+    assert "not predicted" in alone.prediction(now)
+    assert "predictions" not in alone.summary(now)
+    assert alone.strip(now) is None
+    assert alone.passing(VALID.class_names[0], None) == (VALID.labels == 0).nonzero()[:, 0].tolist()
+    figure = alone.figure(now)
+    figure.canvas.draw()
+    assert not next(ax for ax in figure.axes if not ax.get_visible()).lines
+    assert alone.sheet().axes[0].get_title(loc="center") == "epoch 1"
+
+
+def test_predictions_that_are_given_come_before_those_of_the_model(run):
+    sure = torch.eye(2)[VALID.labels]
+    assert Scene(run, VALID, {}, WIDE, probabilities=sure).right.all()
+    assert not Scene(run.maps, VALID, {}, WIDE, probabilities=1 - sure).right.any()
+
+
+def test_a_model_that_is_given_comes_before_that_of_the_run_and_is_left_as_it_was(run, free):
+    model = copy.deepcopy(free.model).train()
+    assert torch.equal(
+        Scene(run, VALID, {}, WIDE, model=model).probabilities, Scene(free, VALID, {}, WIDE).probabilities
+    )
+    assert all(part.training for part in model.modules())
+
+
+def test_plain_maps_of_weights_above_one_have_no_logit(run):
+    relative = [weights / weights.mean() for weights in run.maps]
+    assert "logit" not in Scene(relative, VALID, {}, WIDE).pixel(view())
+    assert "rank" in Scene(relative, VALID, {}, WIDE).pixel(view())
+
+
+def test_the_mark_is_that_of_the_predictions_given_too(run):
+    even = torch.full((len(VALID), 2), 0.5)
+    given = (None, even, torch.eye(2)[VALID.labels])
+    assert len({Scene(run.maps, VALID, {}, WIDE, probabilities).mark for probabilities in given}) == 3
+
+
+MAP, EVEN = torch.rand(16, 16), torch.full((14, 2), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"run": []}, "run: got list .*, expected a TrainingRun, a weight map"),
+        ({"run": None}, "run: got NoneType"),
+        ({"run": "a map"}, "run: got str"),
+        ({"run": torch.rand(3, 16, 16)}, r"run: got a float32 tensor of shape \(3, 16, 16\)"),
+        ({"run": [MAP, MAP.numpy()]}, "run: got a float32 ndarray"),
+        ({"run": MAP > 0.5}, "run: got a bool tensor"),
+        ({"run": MAP - 0.5}, "run: got a map with weights that are negative or not finite"),
+        ({"run": [MAP, MAP / 0]}, "run: got a map with weights that are negative or not finite"),
+        ({"others": {"it": MAP[0]}}, "others: got a float32 tensor"),
+        ({"image_set": VALID.images}, "image_set: got a uint8 tensor"),
+        ({"model": "vgg"}, "model: got str"),
+        ({"probabilities": EVEN[1:]}, r"probabilities: got .*\(13, 2\), expected floats of shape \(14, 2\)"),
+        ({"probabilities": EVEN.numpy()}, "probabilities: got a float64|float32 ndarray"),
+        ({"probabilities": EVEN.int()}, "probabilities: got a int32"),
+        ({"probabilities": EVEN * 3}, "probabilities: got .*each row with the sum 1"),
+        ({"probabilities": EVEN * torch.tensor([-1, 3])}, "probabilities: got .*none negative"),
+        ({"probabilities": EVEN * torch.nan}, "probabilities: got"),
+    ],
+)
+def test_what_can_not_be_shown_is_refused_by_the_name_of_its_argument(given, words):
+    with pytest.raises(ValueError, match=f"^{words}"):
+        Scene(**{"run": MAP, "image_set": VALID, "others": {}, "wide": WIDE} | given)
+
+
 # ---------------------------------------------------------------- figures
 
 
