@@ -1,6 +1,6 @@
 """Pictures that follow a slider, painted by NumPy into RGB arrays: a Figure takes longer to draw than a frame may."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -10,13 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
 from PIL import Image
 from torch import Tensor
 
 from gsa_utils.plots.style import WEIGHTS, line_colour
 
 RGB = UInt8[np.ndarray, "_ _ 3"]  # rows and columns of screen pixels
+Values = np.ndarray | Sequence[float] | float
 
 
 def array(values: Tensor) -> np.ndarray:
@@ -106,8 +106,8 @@ class Axis:
     """A drawn figure as pixels, where in them a value of its x and y axis lies, and the rows between its axes."""
 
     rgb: RGB
-    x: Callable[[ArrayLike], np.ndarray]
-    y: Callable[[ArrayLike], np.ndarray]
+    x: Callable[[Values], np.ndarray]
+    y: Callable[[Values], np.ndarray]
     rows: slice
 
 
@@ -123,10 +123,10 @@ def drawn(figure: Figure, ax: Axes) -> Axis:
     rgb = np.asarray(canvas.buffer_rgba())[..., :3].copy()
     matrix = ax.transData.get_matrix()
 
-    def x(values: ArrayLike) -> np.ndarray:
+    def x(values: Values) -> np.ndarray:
         return np.asarray(np.rint(np.asarray(values) * matrix[0, 0] + matrix[0, 2]), dtype=int)
 
-    def y(values: ArrayLike) -> np.ndarray:
+    def y(values: Values) -> np.ndarray:
         return np.asarray(len(rgb) - np.rint(np.asarray(values) * matrix[1, 1] + matrix[1, 2]), dtype=int)
 
     top, bottom = sorted(y(ax.get_ylim()))

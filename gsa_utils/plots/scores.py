@@ -187,10 +187,10 @@ def costs(
 
 def _side_by_side(
     titles: Iterable[str], size: tuple[float, float], xlabel: str, ylabel: str = ""
-) -> tuple[Figure, Sequence[Axes]]:
+) -> tuple[Figure, list[Axes]]:
     """A figure of this size in inches with titled panels in a row, of one y axis."""
     figure, titles = Figure(figsize=size), list(titles)
-    axes = figure.subplots(1, len(titles), sharey=True, squeeze=False)[0]
+    axes = list(figure.subplots(1, len(titles), sharey=True, squeeze=False)[0])
     for ax, title in zip(axes, titles, strict=True):
         ax.set(xlabel=xlabel)
         ax.set_title(title)

@@ -112,8 +112,9 @@ class _Screen:
             return
         self.drawn = time.monotonic()
         weights = run.maps[-1] if run.maps else None
-        self.image.value = as_file(training_progress(losses(run.history), epochs, weights, line))
-        data, metadata = with_still(self.box, self.image.value, line, ALT)
+        picture = as_file(training_progress(losses(run.history), epochs, weights, line))
+        self.image.value = picture
+        data, metadata = with_still(self.box, picture, line, ALT)
         if self.shown is None:
             self.shown = display(data, metadata=metadata, raw=True, display_id=True)
         if last:  # the hint goes, and the still picture becomes the last one

@@ -6,7 +6,6 @@ It takes tensors; a TrainingRun is one way to give them.
 import html
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -32,15 +31,6 @@ from gsa_utils.widgets.view import BLANKED, View, decimals
 Maps = TrainingRun | Float[Tensor, "_ _"] | Sequence[Float[Tensor, "_ _"]]
 
 
-class _Tensors(NamedTuple):
-    """What is shown of a run, and of plain maps, which have no losses and no model."""
-
-    maps: Sequence[Float[Tensor, "_ _"]]  # one an epoch
-    kept_epoch: int
-    losses: dict[str, list[float]]
-    model: nn.Module | None
-
-
 class Scene:
     """What does not change while one looks: maps at the images' size, predictions, pixel features, and two figures.
 
@@ -62,16 +52,17 @@ class Scene:
             raise bad_value("model", describe(model), "a torch module")
         self.image_set, self.wide = image_set, wide
         self.size = tuple(image_set.images.shape[-2:])
-        mine = _taken_apart("run", "a run", run)
-        beside = {name: _taken_apart("others", repr(name), other) for name, other in others.items()}
-        kept = {name: theirs.maps[theirs.kept_epoch] for name, theirs in beside.items()}
-        self.kept_epoch, self.losses = mine.kept_epoch, mine.losses
-        self.maps = [_resized(weights, self.size) for weights in mine.maps]
+        maps, self.kept_epoch = _maps_of("run", "a run", run)
+        beside = {name: _maps_of("others", repr(name), other) for name, other in others.items()}
+        kept = {name: theirs[epoch] for name, (theirs, epoch) in beside.items()}
+        self.maps = [_resized(weights, self.size) for weights in maps]
         self.others = {name: _resized(weights, self.size) for name, weights in kept.items()}
         self.limits = pictures.limits_of(self.maps)
         self._correlations: dict[tuple[int, str], str] = {}
         self.mean_image = image_set.images.float().mean(dim=0)  # (C, H, W)
-        self.model = mine.model if model is None else model
+        is_run = isinstance(run, TrainingRun)
+        self.losses = losses(run.history) if is_run else {}
+        self.model = run.model if is_run and model is None else model
         self.features = None if self.model is None else _features(self.model)  # (K, h, w), or None
         self.probabilities = self._predictions(probabilities)  # (N, classes), or None
         self.right = None if self.probabilities is None else self.probabilities.argmax(dim=1) == image_set.labels.cpu()
@@ -79,7 +70,7 @@ class Scene:
         self.intensity_axis = plots.intensity_axis(image_set.class_names, size=(wide, 150))
         # Of what a view shows, so that a view of another run, or beside another, is not taken for one of this; and of
         # what is given alone: what is computed here may be rounded otherwise on another machine.
-        parts = [*mine.maps, str(self.losses), image_set.images, image_set.labels]
+        parts = [*maps, str(self.losses), image_set.images, image_set.labels]
         parts += [part for name_and_map in kept.items() for part in name_and_map]
         self.mark = checksum(*parts, *([] if probabilities is None else [probabilities]))
 
@@ -262,12 +253,12 @@ def _resized(weights: Float[Tensor, "h w"], size: tuple[int, int]) -> Float[Tens
     return weights if weights.shape == size else F.interpolate(weights[None, None], size, mode="bilinear")[0, 0]
 
 
-def _taken_apart(argument: str, called: str, given: Maps) -> _Tensors:
-    """What of a run is shown, or plain maps."""
+def _maps_of(argument: str, called: str, given: Maps) -> tuple[list[Float[Tensor, "_ _"]], int]:
+    """The maps of a run, or plain ones; and which of them is kept."""
     if isinstance(given, TrainingRun):
         if not given.maps:
             raise bad_value(argument, f"{called} without weight maps", "the run of a model with attention")
-        return _Tensors(given.maps, given.best_epoch, losses(given.history), given.model)
+        return given.maps, given.best_epoch
     maps = [given] if isinstance(given, Tensor) else list(given) if isinstance(given, Sequence) else []
     for weights in maps or [given]:
         if not isinstance(weights, Tensor) or weights.ndim != 2 or not weights.is_floating_point():
@@ -275,7 +266,7 @@ def _taken_apart(argument: str, called: str, given: Maps) -> _Tensors:
             raise bad_value(argument, describe(weights), expected)
         if not ((weights >= 0) & (weights < math.inf)).all():
             raise bad_value(argument, "a map with weights that are negative or not finite", "finite weights from 0 on")
-    return _Tensors([weights.detach().float().cpu() for weights in maps], len(maps) - 1, {}, None)
+    return [weights.detach().float().cpu() for weights in maps], len(maps) - 1
 
 
 def _features(model: nn.Module) -> Float[Tensor, "features h w"] | None:
