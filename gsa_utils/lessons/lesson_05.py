@@ -27,20 +27,20 @@ def _started(exercise: str, answer: int | None, end: int, first: int = 0) -> boo
 
 def check_surest_mistake(panel: "MapInspector", answer: int | None) -> None:
     """Exercise 5.1: the number of the wrong prediction with the highest probability."""
-    shown = panel.shown
-    if not _started("5.1", answer, len(shown.right)):
+    scene = panel.scene
+    if not _started("5.1", answer, len(scene.right)):
         return
-    said, sure, wrong = "Exercise 5.1: ", shown.probabilities.max(dim=1).values, shown.passing(None, right=False)
+    said, sure, wrong = "Exercise 5.1: ", scene.probabilities.max(dim=1).values, scene.passing(None, right=False)
     if not wrong:
         raise WrongAnswer(said + "no prediction is wrong here: train for fewer epochs")
     surest = max(wrong, key=lambda number: sure[number].item())
-    if sure[answer] == sure[surest] and not shown.right[answer]:
+    if sure[answer] == sure[surest] and not scene.right[answer]:
         print(said + "right.")
     elif answer < len(wrong) and wrong[answer] == surest:
         raise WrongAnswer(said + "this is its place among the mistakes, from 0: the caption has its number")
     elif answer == wrong.index(surest) + 1:
         raise WrongAnswer(said + "this is its place among the mistakes, from 1: the caption has its number")
-    elif shown.right[answer]:
+    elif scene.right[answer]:
         raise WrongAnswer(said + f"the prediction of image {answer} is right: set `predicted` to wrong")
     else:
         raise WrongAnswer(said + f"image {answer} is a mistake, of probability {sure[answer]:.3f}; one is surer")
@@ -48,10 +48,10 @@ def check_surest_mistake(panel: "MapInspector", answer: int | None) -> None:
 
 def check_settled(panel: "MapInspector", answer: int | None) -> None:
     """Exercise 5.2: the first epoch, from 1, whose map has a rank correlation of 0.9 or more with the kept one."""
-    maps = panel.shown.run.maps
+    maps = panel.scene.maps
     if not _started("5.2", answer, len(maps) + 1, first=1):
         return
-    kept = maps[panel.shown.run.best_epoch]
+    kept = maps[panel.scene.kept_epoch]
     alike = [stability([weights, kept]) for weights in maps]
     first = next(epoch for epoch, value in enumerate(alike, 1) if value >= SETTLED)
     said = f"Exercise 5.2: after epoch {answer} the rank correlation is {alike[answer - 1]:.3f}, "

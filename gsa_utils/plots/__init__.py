@@ -2,16 +2,14 @@
 
 from gsa_utils.plots.images import (
     contact_sheet,
-    curves,
     data_matrix,
     image_rows,
-    inspected,
+    inspector_report,
     pixel_scatter,
-    seeds,
     training_progress,
     weight_maps,
 )
-from gsa_utils.plots.scores import bands, costs, intervals
+from gsa_utils.plots.scores import bands, costs, curves, intervals, seeds
 
 __all__ = [
     "bands",
@@ -20,7 +18,7 @@ __all__ = [
     "curves",
     "data_matrix",
     "image_rows",
-    "inspected",
+    "inspector_report",
     "intervals",
     "pixel_scatter",
     "seeds",

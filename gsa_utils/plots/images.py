@@ -1,27 +1,29 @@
-"""Every figure of the lessons, as pure functions that take tensors and return a Figure; none of them knows a model.
+"""Figures of images and maps, as pure functions that take tensors and return a Figure; none of them knows a model.
 
-Weight maps have one colour map, viridis (perceptually uniform, readable for colour-blind people), and a colour bar;
-images are grey. Nothing here touches pyplot, so no figure is left open.
+Images are grey; weight maps are viridis, with a colour bar.
 """
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Num
+from jaxtyping import Bool, Float, Int, Num, Shaped
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_rgb
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
+from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from gsa_utils.arguments import bad_value
-from gsa_utils.plots.overlay import RGB, array, line_colour, overlay, styled
+from gsa_utils.plots.overlay import RGB, Axis, array, drawn, limits_of, of_pixels, overlay
+from gsa_utils.plots.scores import draw_curves, name_rows
+from gsa_utils.plots.style import line_colour, small, styled
 
 
 @styled
 def image_rows(
-    rows: Mapping[str, Sequence[Num[Tensor, "height width"]]],
+    rows: Mapping[str, Sequence[Shaped[Tensor, "_ _"]] | Shaped[Tensor, "_ _ _"]],
     titles: Sequence[str] = (),
     limits: tuple[float, float] | None = None,
 ) -> Figure:
@@ -30,13 +32,13 @@ def image_rows(
         raise bad_value("rows", {name: len(row) for name, row in rows.items()}, "at least one image in each row")
     columns = max(len(row) for row in rows.values())
     figure = Figure(figsize=(1.75 * columns + 1, 1.85 * len(rows) + (0.3 if titles else 0)))
-    axes = figure.subplots(len(rows), columns, squeeze=False)
+    axes, (low, high) = figure.subplots(len(rows), columns, squeeze=False), limits or (None, None)
     for row, (name, images) in zip(axes, rows.items(), strict=True):
-        for place, ax in enumerate(row):
-            if place < len(images):
-                ax.imshow(array(images[place]), cmap="gray", **dict(zip(("vmin", "vmax"), limits or (), strict=False)))
-            _bare(ax, visible=place < len(images))
-        row[0].set_ylabel(name, rotation=0, ha="right", va="center")
+        for ax, image in zip(row, images, strict=False):
+            _show(ax, array(image), cmap="gray", vmin=low, vmax=high)
+        for ax in row[len(images) :]:
+            ax.set_axis_off()
+        _name_beside(row[0], name)
     for ax, title in zip(axes[0], titles, strict=False):
         ax.set_title(title, loc="center")
     return figure
@@ -56,22 +58,17 @@ def weight_maps(
     """
     if not maps:
         raise bad_value("maps", "none", "at least one weight map")
+    low, high = limits_of(maps.values()) if shared_scale else (None, None)
     panels = len(maps) + (image is not None)
     figure = Figure(figsize=(2.7 * panels + (0.6 if shared_scale else 0.9 * len(maps)), 2.75))
     axes = list(figure.subplots(1, panels, squeeze=False)[0])
     if image is not None:
         ax = axes.pop(0)
-        ax.imshow(array(image), cmap="gray")
+        _show(ax, array(image), region, cmap="gray")
         ax.set_title("mean image")
-        _outline(ax, region)
-        _bare(ax)
-    low, high = min(array(m).min() for m in maps.values()), max(array(m).max() for m in maps.values())
     for ax, (name, weights) in zip(axes, maps.items(), strict=True):
-        scale = {"vmin": low, "vmax": high} if shared_scale else {}
-        shown = ax.imshow(array(weights), **scale)
+        shown = _show(ax, array(weights), region, vmin=low, vmax=high)
         ax.set_title(name)
-        _outline(ax, region)
-        _bare(ax)
         if not shared_scale:
             _colour_bar(figure, shown, [ax], unit)
     if shared_scale:
@@ -80,56 +77,17 @@ def weight_maps(
 
 
 @styled
-def seeds(values: Mapping[str, Sequence[float]], label: str, chance: float | None = None) -> Figure:
-    """One row an arm: a dot for each seed and a line at their mean, so that the spread is seen beside the gain."""
-    figure = Figure(figsize=(7.5, 0.55 * len(values) + 1.3))
-    ax = figure.subplots()
-    for row, scores in enumerate(values.values()):
-        ax.plot(scores, [row] * len(scores), "o", color=line_colour(row), alpha=0.6, markersize=9)
-        mean = float(np.mean(scores))
-        ax.plot([mean, mean], [row - 0.3, row + 0.3], color=line_colour(row), linewidth=3)
-        ax.annotate(f"{mean:.3f}", (1.01, row), xycoords=("axes fraction", "data"), va="center")
-    if chance is not None:
-        ax.axvline(chance, color="0.6", linestyle=":", zorder=0)
-    ax.set_yticks(range(len(values)), list(values))
-    ax.set_ylim(len(values) - 0.4, -0.6)
-    ax.set_xlabel(f"{label} (dots: seeds, bar and number: mean)")
-    return figure
-
-
-@styled
-def curves(
-    lines: Mapping[str, Sequence[float]],
-    ylabel: str,
-    xlabel: str = "epoch",
-    x: Sequence[float] | None = None,
-    mark: float | None = None,
-) -> Figure:
-    """One line for each name; `mark` draws a dotted vertical line, at the best epoch, say."""
-    figure = Figure(figsize=(7.5, 3.6))
-    ax = figure.subplots()
-    for name, values in lines.items():
-        ax.plot(range(1, len(values) + 1) if x is None else x, values, label=name)
-    if mark is not None:
-        ax.axvline(mark, color="0.5", linestyle=":")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=x is None))
-    ax.set(xlabel=xlabel, ylabel=ylabel)
-    ax.legend()
-    return figure
-
-
-@styled
-def data_matrix(groups: Mapping[str, Num[Tensor, "rows columns"]], columns: str) -> Figure:
+def data_matrix(groups: Mapping[str, Num[Tensor, "_ columns"]], columns: str) -> Figure:
     """Rows of a matrix as a grey picture, in named groups with a gap between them, all on one scale."""
     if not groups:
         raise bad_value("groups", "none", "at least one group of rows")
     heights = [len(rows) for rows in groups.values()]
     figure = Figure(figsize=(9, 0.13 * sum(heights) + 0.9))
     axes = figure.subplots(len(groups), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
-    low, high = (pick([pick([row.min(), row.max()]) for row in groups.values()]) for pick in (min, max))
+    low, high = limits_of(groups.values())
     for ax, (name, rows) in zip(axes, groups.items(), strict=True):
-        ax.imshow(array(rows), cmap="gray", aspect="auto", vmin=float(low), vmax=float(high))
-        ax.set_ylabel(name, rotation=0, ha="right", va="center")
+        ax.imshow(array(rows), cmap="gray", aspect="auto", vmin=low, vmax=high)
+        _name_beside(ax, name)
         ax.set_yticks([])
     axes[-1].set_xlabel(columns)
     return figure
@@ -153,9 +111,8 @@ def pixel_scatter(
         grey = array(image).astype(float)
         grey = (grey - grey.min()) / (np.ptp(grey) or 1)
         painted = 0.35 * painted + 0.65 * grey[..., None]
-    left.imshow(painted)
+    _show(left, painted)
     left.set_title("where the pixel lies")
-    _bare(left)
     for number, name in enumerate(names):
         chosen = points[flat == number]
         right.plot(chosen[:, 0], chosen[:, 1], "o", color=colours[number], alpha=0.5, markersize=4, label=name)
@@ -172,16 +129,15 @@ def contact_sheet(
     opacity: float = 0.6,
 ) -> Figure:
     """Thresholds down, maps across, on one scale of colours: what the inspector shows, for paper."""
-    limits = min(m.min().item() for m in maps.values()), max(m.max().item() for m in maps.values())
+    limits = limits_of(maps.values())
     figure = Figure(figsize=(2.1 * len(maps) + 2.3, 2.2 * len(thresholds) + 0.3))
     axes = figure.subplots(len(thresholds), len(maps), squeeze=False)
     for row, threshold in zip(axes, thresholds, strict=True):
         for ax, weights in zip(row, maps.values(), strict=True):
             inside = weights >= threshold
-            ax.imshow(overlay(image, weights, opacity, limits, inside, side=170))
+            _show(ax, overlay(image, weights, opacity, limits, inside, side=170))
             ax.set_xlabel(f"{inside.float().mean():.0%} inside", fontsize=12)
-            _bare(ax)
-        row[0].set_ylabel(f"threshold\n{threshold:.2f}", rotation=0, ha="right", va="center")
+        _name_beside(row[0], f"threshold\n{threshold:.2f}")
     for ax, name in zip(axes[0], maps, strict=True):
         ax.set_title(name, loc="center")
     _colour_bar(figure, ScalarMappable(Normalize(*limits)), list(axes.flat))
@@ -189,39 +145,43 @@ def contact_sheet(
 
 
 @styled
-def inspected(
+def inspector_report(
     picture: RGB,
     limits: tuple[float, float],
     losses: Mapping[str, Sequence[float]],
     epoch: int,
-    intensities: Mapping[str, Num[Tensor, "images"]],
+    intensities: Mapping[str, Num[Tensor, "_"]],
     pixel: str,
     caption: str,
 ) -> Figure:
     """One view of the inspector for a report: the picture, the loss curves, and the intensities at the framed pixel.
 
-    `limits` are the weights of the first and the last colour of the map in the picture.
+    `limits` are the weights of the first and the last colour of the map in the picture. Without losses, no curves.
     """
     figure = Figure(figsize=(11.5, 5.2))
     left, right = figure.subfigures(1, 2, width_ratios=[1.15, 1.05])
     ax = left.subplots()
-    ax.imshow(picture)
+    _show(ax, picture)
     _colour_bar(left, ScalarMappable(Normalize(*limits)), [ax])
-    _bare(ax)
     upper, lower = right.subplots(2, 1)
-    for name, values in losses.items():
-        upper.plot(range(1, len(values) + 1), values, label=name)
-    upper.axvline(epoch, color="0.5", linestyle=":")
-    upper.set(xlabel="epoch", ylabel="loss")
-    upper.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    upper.legend()
+    if losses:
+        draw_curves(upper, losses, mark=epoch, ticks=6)
+    upper.set_visible(bool(losses))
     for row, values in enumerate(intensities.values()):
         lower.plot(array(values), row + np.linspace(-0.3, 0.3, len(values)), ".", color=line_colour(row), markersize=4)
     lower.set(xlim=(-4, 259), xlabel=f"intensity at {pixel}")
-    lower.set_yticks(range(len(intensities)), list(intensities))
-    lower.set_ylim(len(intensities) - 0.5, -0.5)
+    name_rows(lower, list(intensities))
     figure.suptitle(caption, fontsize=11)
     return figure
+
+
+@small
+def intensity_axis(class_names: Sequence[str], size: tuple[int, int] = (440, 190)) -> Axis:
+    """One row a class and intensities from 0 to 255, to be filled by `with_dots`; `size` in pixels."""
+    figure, ax = of_pixels(size)
+    ax.set(xlim=(-4, 259), xticks=range(0, 256, 51), xlabel="intensity (dot: an image, bar: mean)")
+    name_rows(ax, [name if len(name) < 15 else name[:13] + "…" for name in class_names])
+    return drawn(figure, ax)
 
 
 @styled
@@ -231,34 +191,32 @@ def training_progress(
     """Loss curves on the way to `epochs`, beside the map of the last epoch where there is one."""
     figure = Figure(figsize=(8.5, 3.2))
     left, right = figure.subplots(1, 2, width_ratios=[1.6, 1])
-    for name, values in losses.items():
-        left.plot(range(1, len(values) + 1), values, ".-", label=name)
-    left.set(xlim=(0.5, epochs + 0.5), xlabel="epoch", ylabel="loss")
-    left.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    left.legend()
+    draw_curves(left, losses, ticks=8, look=".-")
+    left.set_xlim(0.5, epochs + 0.5)
     right.set_visible(weights is not None)
     if weights is not None:
-        _colour_bar(figure, right.imshow(array(weights)), [right])
-    _bare(right, visible=weights is not None)
+        _colour_bar(figure, _show(right, array(weights)), [right])
     figure.suptitle(caption, fontsize=12)
     return figure
 
 
-def _bare(ax: Axes, visible: bool = True) -> None:
+def _show(
+    ax: Axes, values: np.ndarray, region: Bool[Tensor, "height width"] | None = None, **look: object
+) -> AxesImage:
+    """Values as a picture without ticks and box, with the outline of the region."""
+    shown = ax.imshow(values, **look)
+    for colour, width in (("white", 2), ("black", 0.8)) if region is not None else ():
+        ax.contour(array(region).astype(float), levels=[0.5], colors=colour, linewidths=width)
     ax.set(xticks=[], yticks=[])
-    for spine in ax.spines.values():
-        spine.set_visible(False)
-    if not visible:
-        ax.set_axis_off()
+    ax.spines[:].set_visible(False)
+    return shown
 
 
-def _outline(ax: Axes, region: Bool[Tensor, "height width"] | None) -> None:
-    if region is not None:
-        ax.contour(array(region).astype(float), levels=[0.5], colors="white", linewidths=2)
-        ax.contour(array(region).astype(float), levels=[0.5], colors="black", linewidths=0.8)
+def _name_beside(ax: Axes, name: str) -> None:
+    ax.set_ylabel(name, rotation=0, ha="right", va="center")
 
 
-def _colour_bar(figure: Figure, shown, axes: Sequence[Axes], unit: str = "weight") -> None:
+def _colour_bar(figure: FigureBase, shown: ScalarMappable, axes: Sequence[Axes], unit: str = "weight") -> None:
     bar = figure.colorbar(shown, ax=axes, shrink=0.85, aspect=14, pad=0.02)
     bar.set_label(unit)
     bar.locator = MaxNLocator(4)

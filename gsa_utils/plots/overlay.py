@@ -1,51 +1,32 @@
-"""Pictures that follow a slider, painted by NumPy into RGB arrays: a Figure takes longer to draw than a frame may.
+"""Pictures that follow a slider, painted by NumPy into RGB arrays: a Figure takes longer to draw than a frame may."""
 
-Weights are viridis, differences of weights purple to orange: both readable for colour-blind people.
-"""
-
-import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import wraps
 from io import BytesIO
-from pathlib import Path
 
-import matplotlib.style
 import numpy as np
 from jaxtyping import Bool, Float, Int, Num, UInt8
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from torch import Tensor
 
-STYLE = Path(__file__).with_name("gsa.mplstyle")
-RGB = UInt8[np.ndarray, "height width 3"]
-WEIGHTS = (matplotlib.colormaps["viridis"](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
-DIFFERENCES = (matplotlib.colormaps["PuOr"](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
+from gsa_utils.plots.style import WEIGHTS, line_colour
+
+RGB = UInt8[np.ndarray, "_ _ 3"]  # rows and columns of screen pixels
+Values = np.ndarray | Sequence[float] | float
 
 
-def styled(draw):
-    """A drawing function under the one style of all figures."""
-
-    @wraps(draw)
-    def wrapper(*args, **kwargs):
-        with matplotlib.style.context(STYLE):
-            return draw(*args, **kwargs)
-
-    return wrapper
+def array(values: Tensor) -> np.ndarray:
+    return values.detach().cpu().numpy()
 
 
-def line_colour(number: int) -> str:
-    """The style's colour of line `number`; "C0" would be looked up when the figure is drawn, without the style."""
-    colours = matplotlib.rcParams["axes.prop_cycle"].by_key()["color"]
-    return f"#{colours[number % len(colours)].lstrip('#')}"
-
-
-def array(values: Num[Tensor, "..."]) -> np.ndarray:
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+def limits_of(maps: Iterable[Num[Tensor, "_ _"]]) -> tuple[float, float]:
+    """Lowest and highest value of all."""
+    ends = [(float(values.min()), float(values.max())) for values in map(array, maps)]
+    return min(low for low, _ in ends), max(high for _, high in ends)
 
 
 def coloured(
@@ -84,13 +65,10 @@ def overlay(
     under = np.moveaxis(array(image).astype(np.uint8), 0, -1)  # (H, W, 1 or 3)
     picture = dimmed[under] + coloured(weights, limits, table)
     zoom = zoom_of(weights.shape, side)
-    picture = picture.repeat(zoom, axis=0).repeat(zoom, axis=1) if zoom > 1 else picture
+    picture = enlarged(picture, zoom, zoom) if zoom > 1 else picture
     if inside is not None:
-        inside = array(inside)
-        rows, columns = np.nonzero(inside[1:] != inside[:-1])
-        _lines(picture, (rows + 1) * zoom, columns * zoom, zoom, horizontal=True)
-        rows, columns = np.nonzero(inside[:, 1:] != inside[:, :-1])
-        _lines(picture, rows * zoom, (columns + 1) * zoom, zoom, horizontal=False)
+        _boundary(picture, array(inside), zoom)
+        _boundary(picture.swapaxes(0, 1), array(inside).T, zoom)
     if cross is not None:
         row, column = cross[0] * zoom, cross[1] * zoom
         for grow, colour in ((2, (0, 0, 0)), (1, (255, 64, 0))):
@@ -103,13 +81,17 @@ def zoom_of(size: tuple[int, int], side: int) -> int:
     return max(1, side // max(size))
 
 
-def _lines(picture: RGB, rows: np.ndarray, columns: np.ndarray, length: int, horizontal: bool) -> None:
-    """Lines of one square's length from each point: white, with black on its other side."""
-    along = np.arange(length)
-    across = np.zeros_like(along)
+def enlarged(picture: RGB, down: int, across: int) -> RGB:
+    """Each pixel as a rectangle of so many screen pixels."""
+    return picture.repeat(down, axis=0).repeat(across, axis=1)
+
+
+def _boundary(picture: RGB, inside: Bool[np.ndarray, "height width"], zoom: int) -> None:
+    """A line along the upper side of each square that differs from the one above: white, with black over it."""
+    rows, columns = np.nonzero(inside[1:] != inside[:-1])
+    along = (columns[:, None] * zoom + np.arange(zoom)).ravel()
     for offset, colour in ((0, 255), (-1, 0)):
-        down, right = (across + offset, along) if horizontal else (along, across + offset)
-        picture[(rows[:, None] + down).ravel(), (columns[:, None] + right).ravel()] = colour
+        picture[((rows + 1) * zoom + offset).repeat(zoom), along] = colour
 
 
 def _frame(picture: RGB, row: int, column: int, length: int, colour: tuple[int, int, int]) -> None:
@@ -124,41 +106,31 @@ class Axis:
     """A drawn figure as pixels, where in them a value of its x and y axis lies, and the rows between its axes."""
 
     rgb: RGB
-    x: Callable[[np.ndarray], np.ndarray]
-    y: Callable[[np.ndarray], np.ndarray]
+    x: Callable[[Values], np.ndarray]
+    y: Callable[[Values], np.ndarray]
     rows: slice
 
 
-def _drawn(figure: Figure, ax: Axes) -> Axis:
+def of_pixels(size: tuple[int, int]) -> tuple[Figure, Axes]:
+    """An empty figure, so many screen pixels wide and high, for `drawn`."""
+    figure = Figure(figsize=(size[0] / 100, size[1] / 100))
+    return figure, figure.subplots()
+
+
+def drawn(figure: Figure, ax: Axes) -> Axis:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     rgb = np.asarray(canvas.buffer_rgba())[..., :3].copy()
     matrix = ax.transData.get_matrix()
 
-    def x(values: np.ndarray) -> np.ndarray:
-        return np.rint(np.asarray(values) * matrix[0, 0] + matrix[0, 2]).astype(int)
+    def x(values: Values) -> np.ndarray:
+        return np.asarray(np.rint(np.asarray(values) * matrix[0, 0] + matrix[0, 2]), dtype=int)
 
-    def y(values: np.ndarray) -> np.ndarray:
-        return len(rgb) - np.rint(np.asarray(values) * matrix[1, 1] + matrix[1, 2]).astype(int)
+    def y(values: Values) -> np.ndarray:
+        return np.asarray(len(rgb) - np.rint(np.asarray(values) * matrix[1, 1] + matrix[1, 2]), dtype=int)
 
-    top, bottom = sorted(y(np.array(ax.get_ylim())))
+    top, bottom = sorted(y(ax.get_ylim()))
     return Axis(rgb, x, y, slice(top, bottom))
-
-
-@styled
-def loss_axis(train: Sequence[float], valid: Sequence[float], size: tuple[int, int] = (440, 190)) -> Axis:
-    """Loss over the epochs, to be marked by `with_cursor`; `size` in pixels."""
-    figure = Figure(figsize=(size[0] / 100, size[1] / 100))
-    ax = figure.subplots()
-    for name, values in (("training", train), ("validation", valid)):
-        ax.plot(range(1, len(values) + 1), values, label=name, linewidth=1.5)
-    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    ax.yaxis.set_major_locator(MaxNLocator(4))
-    ax.tick_params(labelsize=11)
-    ax.set_xlabel("epoch", fontsize=11)
-    ax.set_ylabel("loss", fontsize=11)
-    ax.legend(fontsize=11)
-    return _drawn(figure, ax)
 
 
 def with_cursor(axis: Axis, x: float) -> RGB:
@@ -169,18 +141,6 @@ def with_cursor(axis: Axis, x: float) -> RGB:
     return rgb
 
 
-@styled
-def intensity_axis(class_names: Sequence[str], size: tuple[int, int] = (440, 190)) -> Axis:
-    """One row a class and intensities from 0 to 255, to be filled by `with_dots`; `size` in pixels."""
-    figure = Figure(figsize=(size[0] / 100, size[1] / 100))
-    ax = figure.subplots()
-    ax.set(xlim=(-4, 259), ylim=(len(class_names) - 0.5, -0.5), xticks=range(0, 256, 51))
-    ax.set_yticks(range(len(class_names)), [name if len(name) < 15 else name[:13] + "…" for name in class_names])
-    ax.tick_params(labelsize=11)
-    ax.set_xlabel("intensity (dot: an image, bar: mean)", fontsize=11)
-    return _drawn(figure, ax)
-
-
 def with_dots(axis: Axis, values: Num[Tensor, "images"], labels: Int[Tensor, "images"]) -> RGB:
     """One dot an image, at its value and in the row of its class; a bar at the mean of each class."""
     rgb = axis.rgb.copy()
@@ -188,7 +148,7 @@ def with_dots(axis: Axis, values: Num[Tensor, "images"], labels: Int[Tensor, "im
     # A dot keeps its height in the row while the values change: the golden ratio spreads any number of them evenly.
     heights = (np.arange(len(values)) * 0.618034 % 1 - 0.5) * 0.7
     x, y = axis.x(values), axis.y(labels + heights)
-    colours = np.array([[round(255 * part) for part in to_rgb(f"#{code}")] for code in ("0072B2", "D55E00", "009E73")])
+    colours = np.array([[round(255 * part) for part in to_rgb(line_colour(number))] for number in range(3)])
     for down in (-1, 0, 1):
         for right in (-1, 0, 1):
             rgb[y + down, x + right] = colours[labels % 3]
@@ -209,13 +169,3 @@ def png(picture: RGB, compress_level: int = 1) -> bytes:
     file = BytesIO()
     Image.fromarray(picture).save(file, "png", compress_level=compress_level)
     return file.getvalue()
-
-
-def with_still(widget: object, picture: bytes, text: str, alt: str) -> tuple[dict, dict]:
-    """Data and metadata to display a widget where widgets live, and elsewhere, on GitHub, on paper, a PNG and a line.
-
-    Made by hand, since under ipywidgets 7 a widget can't do it.
-    """
-    view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
-    still = {"image/png": base64.b64encode(picture).decode(), "text/plain": text}
-    return {"application/vnd.jupyter.widget-view+json": view} | still, {"image/png": {"alt": alt}}

@@ -1,16 +1,76 @@
-"""The figures of a comparison: the scores of many runs, with their spread. Pure functions, as those in plots."""
+"""Figures of numbers: curves over epochs, seeds, and comparisons of many runs with their spread. Pure functions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, LogLocator
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator
 
-from gsa_utils.plots.overlay import line_colour, styled
+from gsa_utils.plots.overlay import Axis, drawn, of_pixels
+from gsa_utils.plots.style import line_colour, small, styled
 
 DASHES = ["--", ":", "-.", (0, (6, 1)), (0, (4, 1, 1, 1, 1, 1))]  # lines that are told apart without a colour
+MARKERS = "osD^vP"
+LOSSES = {"training": "train_loss", "validation": "valid_loss"}  # by the names that figures give them
+
+
+@styled
+def curves(lines: Mapping[str, Sequence[float]], ylabel: str, mark: float | None = None) -> Figure:
+    """One line for each name over the epochs; `mark` draws a dotted vertical line, at the best epoch, say."""
+    figure = Figure(figsize=(7.5, 3.6))
+    draw_curves(figure.subplots(), lines, ylabel, mark)
+    return figure
+
+
+def draw_curves(
+    ax: Axes,
+    lines: Mapping[str, Sequence[float]],
+    ylabel: str = "loss",
+    mark: float | None = None,
+    ticks: int = 10,
+    look: str = "-",
+) -> None:
+    """Lines over the epochs, counted from 1, into axes: how every figure draws its loss curves."""
+    for name, values in lines.items():
+        ax.plot(range(1, len(values) + 1), values, look, label=name)
+    if mark is not None:
+        ax.axvline(mark, color="0.5", linestyle=":")
+    ax.xaxis.set_major_locator(MaxNLocator(ticks, integer=True))
+    ax.set(xlabel="epoch", ylabel=ylabel)
+    ax.legend()
+
+
+def losses(history: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
+    """The loss curves of a run's history, which has one row an epoch."""
+    return {name: [row[key] for row in history] for name, key in LOSSES.items()}
+
+
+@small
+def loss_axis(lines: Mapping[str, Sequence[float]], size: tuple[int, int] = (440, 190)) -> Axis:
+    """Loss over the epochs, to be marked by `with_cursor`; `size` in pixels."""
+    figure, ax = of_pixels(size)
+    draw_curves(ax, lines, ticks=6)
+    ax.yaxis.set_major_locator(MaxNLocator(4))
+    return drawn(figure, ax)
+
+
+@styled
+def seeds(values: Mapping[str, Sequence[float]], label: str, chance: float | None = None) -> Figure:
+    """One row an arm: a dot for each seed and a line at their mean, so that the spread is seen beside the gain."""
+    figure = Figure(figsize=(7.5, 0.55 * len(values) + 1.3))
+    ax = figure.subplots()
+    for row, scores in enumerate(values.values()):
+        ax.plot(scores, [row] * len(scores), "o", color=line_colour(row), alpha=0.6, markersize=9)
+        mean = float(np.mean(scores))
+        ax.plot([mean, mean], [row - 0.3, row + 0.3], color=line_colour(row), linewidth=3)
+        ax.annotate(f"{mean:.3f}", (1.01, row), xycoords=("axes fraction", "data"), va="center")
+    if chance is not None:
+        ax.axvline(chance, color="0.6", linestyle=":", zorder=0)
+    name_rows(ax, list(values), below=0.6)
+    ax.set_xlabel(f"{label} (dots: seeds, bar and number: mean)")
+    return figure
 
 
 @styled
@@ -27,33 +87,21 @@ def bands(
     The first line is drawn heavy, the last grey: ours, and chance. `x` is one for all panels, or one for each.
     """
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
-    figure = Figure(figsize=(4.3 * len(panels) + 2.6, 4.1))
-    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    figure, axes = _side_by_side(panels, (4.3 * len(panels) + 2.6, 4.1), xlabel, ylabel)
     for ax, (title, lines) in zip(axes, panels.items(), strict=True):
         places = list(x[title] if isinstance(x, Mapping) else x)
         for name, values in lines.items():
-            place, values = names.index(name), np.asarray(values, dtype=float)
-            grey = place == len(names) - 1 > 1
-            colour = "0.55" if grey else line_colour(place)
-            ax.plot(
-                places,
-                values.mean(axis=0),
-                color=colour,
-                marker="osD^vP"[place % 6],
-                label=name,
-                lw=1.6 + 1.6 * (not place),
-            )
+            place = names.index(name)
+            colour = "0.55" if place == len(names) - 1 > 1 else line_colour(place)
+            look = {"color": colour, "marker": MARKERS[place % 6], "lw": 1.6 + 1.6 * (not place)}
+            ax.plot(places, values.mean(axis=0), label=name, **look)
             ax.fill_between(places, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.12, linewidth=0)
         if level is not None:
             ax.axhline(level, color="0.5", linestyle=":", zorder=0)
-        ax.set_title(title)
         ax.set_xscale("log" if log else "linear")
         ax.minorticks_off()
         ax.set_xticks(places, [f"{value:g}" for value in places])
-        ax.set_xlabel(xlabel)
-    axes[0].set_ylabel(ylabel)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
     return figure
 
 
@@ -71,41 +119,38 @@ def intervals(
     """
     arms = list(dict.fromkeys(arm for rows in panels.values() for arm in rows))
     kinds = list(dict.fromkeys(kind for rows in panels.values() for row in rows.values() for kind in row))
-    figure = Figure(figsize=(4.2 * len(panels) + 2.2, 0.62 * len(arms) + 1.9))
-    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for ax, (title, rows) in zip(axes, panels.items(), strict=True):
-        for place, arm in enumerate(arms):
-            for number, kind in enumerate(kinds):
-                if kind in rows.get(arm, {}):
-                    mean, low, high = rows[arm][kind]
-                    style = (
-                        {"color": "black", "lw": 3, "ms": 8}
-                        if kind == heavy
-                        else {"color": line_colour(number), "ms": 5}
-                    )
-                    y = place + 0.7 * ((number + 0.5) / len(kinds) - 0.5)
-                    ax.plot([low, high], [y, y], **style, marker="")
-                    ax.plot([mean], [y], "o", color=style["color"], ms=style["ms"], label=kind if not place else None)
-                    for end, side in ((low, -1), (high, 1)):
-                        if limit is not None and side * end > limit:
-                            _beyond(ax, side * limit, y, style["color"], mean if side * mean > limit else None)
+    figure, axes = _side_by_side(panels, (4.2 * len(panels) + 2.2, 0.62 * len(arms) + 1.9), label)
+    for ax, rows in zip(axes, panels.values(), strict=True):
+        for number, kind in enumerate(kinds):
+            found = {place: rows[arm][kind] for place, arm in enumerate(arms) if kind in rows.get(arm, {})}
+            y = np.array(list(found)) + 0.7 * ((number + 0.5) / len(kinds) - 0.5)
+            mean, low, high = np.array(list(found.values())).reshape(-1, 3).T
+            colour, width, size = ("black", 3, 8) if kind == heavy else (line_colour(number), 2, 5)
+            look = {"color": colour, "elinewidth": width, "markersize": size}
+            dots, _, (bars,) = ax.errorbar(mean, y, xerr=(mean - low, high - mean), fmt="o", **look)
+            dots.set_label(kind)  # and not the whole: the legend has room for dots only
+            bars.set_capstyle("projecting")
+            if limit is not None:
+                _beyond(ax, limit, y, found.values(), colour)
         if limit is not None:
             ax.set_xlim(-limit, limit)
         ax.axvline(0, color="0.5", linestyle=":", zorder=0)
-        ax.set_title(title)
-        ax.set_xlabel(label)
-    axes[0].set_yticks(range(len(arms)), arms)
-    axes[0].set_ylim(len(arms) - 0.5, -0.5)
+    name_rows(axes[0], arms)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(kinds))
     return figure
 
 
-def _beyond(ax: Axes, border: float, y: float, colour: str, mean: float | None) -> None:
-    right = border > 0
-    ax.plot([border], [y], ">" if right else "<", color=colour, markersize=7, clip_on=False)
-    if mean is not None:
-        place = {"xytext": (-8 if right else 8, 0), "textcoords": "offset points", "ha": "right" if right else "left"}
-        ax.annotate(f"{mean:+.1f}", (border, y), va="center", fontsize=10, color=colour, **place)
+def _beyond(
+    ax: Axes, limit: float, rows: Iterable[float], found: Iterable[tuple[float, float, float]], colour: str
+) -> None:
+    """Arrowheads at the border for what lies beyond, and the number of a mean there."""
+    for y, (mean, low, high) in zip(rows, found, strict=True):
+        for end, side, head in ((low, -1, "<"), (high, 1, ">")):
+            if side * end > limit:
+                ax.plot([side * limit], [y], head, color=colour, markersize=7, clip_on=False)
+            if side * mean > limit:
+                place = {"xytext": (-8 * side, 0), "textcoords": "offset points", "ha": "right" if side > 0 else "left"}
+                ax.annotate(f"{mean:+.1f}", (side * limit, y), va="center", fontsize=10, color=colour, **place)
 
 
 @styled
@@ -119,16 +164,15 @@ def costs(
     kinds = {name: list(points) == [0] for lines in panels.values() for name, points in lines.items()}
     highest = max(middle for lines in panels.values() for points in lines.values() for middle, *_ in points.values())
     flat, growing = ([name for name, is_flat in kinds.items() if is_flat == wanted] for wanted in (True, False))
-    figure = Figure(figsize=(4.3 * len(panels) + 2.6, 4.1))
-    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for ax, (title, lines) in zip(axes, panels.items(), strict=True):
+    figure, axes = _side_by_side(panels, (4.3 * len(panels) + 2.6, 4.1), xlabel, ylabel)
+    for ax, lines in zip(axes, panels.values(), strict=True):
         for name, points in lines.items():
             if name in flat:
                 dashes = DASHES[flat.index(name) % len(DASHES)]
                 ax.axhline(points[0][0], color="0.35", linestyle=dashes, lw=1.5, label=name)
                 continue
             x, (middle, low, high) = list(points), zip(*points.values(), strict=True)
-            colour, marker = line_colour(growing.index(name)), "osD^vP"[growing.index(name) % 6]
+            colour, marker = line_colour(growing.index(name)), MARKERS[growing.index(name) % 6]
             ax.plot(x, middle, color=colour, marker=marker, label=name, lw=2.4)
             ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
         ax.set_xscale("log")
@@ -137,8 +181,24 @@ def costs(
             ax.yaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 3, 5)))
             ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
         ax.minorticks_off()
-        ax.set_title(title)
-        ax.set_xlabel(xlabel)
-    axes[0].set_ylabel(ylabel)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
     return figure
+
+
+def _side_by_side(
+    titles: Iterable[str], size: tuple[float, float], xlabel: str, ylabel: str = ""
+) -> tuple[Figure, list[Axes]]:
+    """A figure of this size in inches with titled panels in a row, of one y axis."""
+    figure, titles = Figure(figsize=size), list(titles)
+    axes = list(figure.subplots(1, len(titles), sharey=True, squeeze=False)[0])
+    for ax, title in zip(axes, titles, strict=True):
+        ax.set(xlabel=xlabel)
+        ax.set_title(title)
+    axes[0].set_ylabel(ylabel)
+    return figure, axes
+
+
+def name_rows(ax: Axes, names: Sequence[str], below: float = 0.5) -> None:
+    """Rows at y = 0, 1, ... from the top, by name."""
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 1 + below, -below)

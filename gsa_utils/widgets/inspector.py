@@ -1,32 +1,33 @@
 """MapInspector: a panel of widgets that shows a learned map, probes its pixels and blanks them to see what that costs.
 
-Thin: panel.py holds the widgets, inspected.py says what a view shows, knockout.py does the experiment; here they are
-wired. Needs ipywidgets (the `course` extra) and no CDN; with ipyevents a click on the picture chooses a pixel.
+Thin: panel.py holds the widgets, scene.py says what a view shows, knockout.py does the experiment in a job; here they
+are wired. Needs ipywidgets (the `course` extra) and no CDN; with ipyevents a click on the picture chooses a pixel.
 """
 
 import base64
 import html
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
-from io import BytesIO
 from pathlib import Path
 
+from jaxtyping import Float
 from matplotlib.figure import Figure
+from torch import Tensor, nn
 
 from gsa_utils.arguments import bad_value
 from gsa_utils.evaluation.knockout import KnockOut, knock_out
 from gsa_utils.images import ImageSet
-from gsa_utils.plots.overlay import png, with_still, zoom_of
-from gsa_utils.training.loop import TrainingRun
+from gsa_utils.plots.overlay import png, zoom_of
+from gsa_utils.plots.style import as_file
+from gsa_utils.widgets.job import Job
 from gsa_utils.widgets.panel import CONTROLS, PICTURE, TABS, WIDE, Panel
-from gsa_utils.widgets.scene import Inspected, knock_out_table
-from gsa_utils.widgets.view import BACKGROUNDS, PLACES, UNIT, View
+from gsa_utils.widgets.scene import Maps, Scene, knock_out_table
+from gsa_utils.widgets.still import with_still
+from gsa_utils.widgets.view import UNIT, View
 
-
-class _CancelledError(Exception):
-    """Raised between two evaluations to end a knock-out."""
+# Controls of a field of the view by its name: sliders, and menus.
+AS_THEY_ARE, MENUS = ("opacity", "row", "column"), ("background", "blanked", "other")
 
 
 def _reported(method: Callable) -> Callable:
@@ -43,35 +44,43 @@ def _reported(method: Callable) -> Callable:
 
 
 class MapInspector(Panel):
-    """The learned map of a run over the images of a set, with every control labelled and within reach of the keyboard.
+    """A learned map over the images of a set, with every control labelled and within reach of the keyboard.
 
     Args:
         run: what `fit` returned, of a model with a weight map. Predictions are those of the weights that were kept
-            (best epoch); the map is that of the epoch chosen.
+            (best epoch); the map is that of the epoch chosen. Or plain maps from anywhere: one (H, W), or a list, one
+            an epoch. What can't be shown without losses, predictions or a model is off, and the panel says so.
         image_set: images to look at and to evaluate on, with labels: the validation split, say.
-        others: runs to compare maps with, by name.
+        others: runs or maps to compare with, by name.
+        probabilities: predictions for the images, by default the model's.
+        model: images to logits, for predictions, pixel features and the knock-out; by default the run's.
 
     Attributes:
         knocked_out: the last finished knock-out, or None.
 
     Raises:
-        ValueError: a run without maps, among the others too.
+        ValueError: names the argument, what came and what was expected, such as a run with maps.
     """
 
     _ipython_display_ = None  # under ipywidgets 7 it would come before _repr_mimebundle_
 
-    def __init__(self, run: TrainingRun, image_set: ImageSet, others: Mapping[str, TrainingRun] | None = None):
-        shown = self.shown = Inspected(run, image_set, others or {}, WIDE)
-        names = tuple(image_set.class_names), len(image_set)
-        super().__init__(*names, shown.size, shown.limits, len(shown.maps), list(shown.others))
+    def __init__(
+        self,
+        run: Maps,
+        image_set: ImageSet,
+        others: Mapping[str, Maps] | None = None,
+        *,
+        probabilities: Float[Tensor, "images classes"] | None = None,
+        model: nn.Module | None = None,
+    ):
+        super().__init__(Scene(run, image_set, others or {}, WIDE, probabilities, model))
         self.knocked_out: KnockOut | None = None
-        self._thread: threading.Thread | None = None
-        self._cancelled = threading.Event()
-        self.epoch.value = run.best_epoch + 1
+        self._job: Job | None = None
+        kept, step = self.scene.maps[self.scene.kept_epoch], self.threshold.step
+        self.epoch.value = self.scene.kept_epoch + 1
         # To begin with, a fifth of the pixels is inside.
-        step = self.threshold.step
-        self.threshold.value = round(shown.maps[run.best_epoch].quantile(0.8).item() / step) * step
-        self.row.value, self.column.value = divmod(int(shown.maps[run.best_epoch].argmax()), shown.size[1])
+        self.threshold.value = round(kept.quantile(0.8).item() / step) * step
+        self.row.value, self.column.value = divmod(int(kept.argmax()), self.scene.size[1])
         self._quiet = False  # while several controls are set at once
         self._cursor: int | None = None  # the epoch that the loss curve shows
         self._compared: tuple[int, str] | None = None  # the epoch and the run that the comparison shows
@@ -82,7 +91,7 @@ class MapInspector(Panel):
         if self.clicks is not None:
             self.clicks.on_dom_event(self._clicked)
         self.tabs.observe(self._changed, "selected_index")
-        clicks = {"start": self._start, "cancel": self._cancel, "png": self._link_png, "svg": self._link_svg}
+        clicks = {"start": self._start, "cancel": self._cancel, "png": self._link, "svg": self._link}
         changes = {"class_filter": self._filter, "right_filter": self._filter, "text": self._restore}
         for name in CONTROLS:
             if name in clicks:
@@ -90,62 +99,52 @@ class MapInspector(Panel):
             else:
                 getattr(self, name).observe(changes.get(name, self._changed), "value")
 
-    # ---------------------------------------------------------------- state
-
     @property
     def view(self) -> View:
         """What is shown now; assign one to show it."""
         (top, bottom), (left, right) = self.rows.value, self.columns.value
         return View(
             image=self._chosen()[self.position.value],
-            background=BACKGROUNDS.index(self.background.value),
-            opacity=self.opacity.value,
             threshold=round(self.threshold.value * UNIT),
             epoch=self.epoch.value - 1,
-            row=self.row.value,
-            column=self.column.value,
-            place=PLACES.index(self.place.value),
-            top=top,
-            bottom=bottom,
-            left=left,
-            right=right,
-            other=self.other.index,
+            **{name: getattr(self, name).value for name in AS_THEY_ARE},
+            **{name: getattr(self, name).index for name in MENUS},
+            **{"top": top, "bottom": bottom, "left": left, "right": right},
         )
 
     @view.setter
     def view(self, view: View) -> None:
         ends = (round(self.threshold.min * UNIT), round(self.threshold.max * UNIT))
-        counts = len(self.shown.image_set), len(self.shown.maps)
-        view.check(*counts, self.shown.size, ends, len(self.shown.others))
+        counts = len(self.scene.image_set), len(self.scene.maps)
+        view.check(*counts, self.scene.size, ends, len(self.scene.others))
         with self._quietly():
             self.class_filter.value = self.right_filter.value = "all"
-            self.position.max = len(self.shown.image_set) - 1
+            self.position.max = len(self.scene.image_set) - 1
             self.position.value = view.image
-            self.background.value, self.place.value = BACKGROUNDS[view.background], PLACES[view.place]
-            self.opacity.value, self.threshold.value = view.opacity, view.weight
-            self.epoch.value, self.row.value, self.column.value = view.epoch + 1, view.row, view.column
+            self.threshold.value, self.epoch.value = view.weight, view.epoch + 1
             self.rows.value, self.columns.value = (view.top, view.bottom), (view.left, view.right)
-            self.other.index = view.other
+            for name in AS_THEY_ARE:
+                getattr(self, name).value = getattr(view, name)
+            for name in MENUS:
+                getattr(self, name).index = getattr(view, name)
         self._refresh()
 
     @property
     def view_text(self) -> str:
         """The view as a short text, to cite it; assign one to show it."""
-        return self.view.text(self.shown.mark)
+        return self.view.text(self.scene.mark)
 
     @view_text.setter
     def view_text(self, text: str) -> None:
-        self.view = View.parse(text, self.shown.mark)
+        self.view = View.parse(text, self.scene.mark)
 
     def _passing(self) -> list[int]:
         name, right = self.class_filter.value, self.right_filter.value
-        return self.shown.passing(None if name == "all" else name, None if right == "all" else right == "right")
+        return self.scene.passing(None if name == "all" else name, None if right == "all" else right == "right")
 
     def _chosen(self) -> list[int]:
         """The images to choose from: those that pass both filters, or all where none does."""
-        return self._passing() or list(range(len(self.shown.image_set)))
-
-    # ---------------------------------------------------------------- what happens when a control moves
+        return self._passing() or list(range(len(self.scene.image_set)))
 
     @contextmanager
     def _quietly(self) -> Iterator[None]:
@@ -178,7 +177,7 @@ class MapInspector(Panel):
     @_reported
     def _clicked(self, event: dict) -> None:
         """On the picture: the pixel there, and the tab that shows it."""
-        zoom = zoom_of(self.shown.size, PICTURE)
+        zoom = zoom_of(self.scene.size, PICTURE)
         with self._quietly():
             self.row.value, self.column.value = event["dataY"] // zoom, event["dataX"] // zoom
             self.tabs.selected_index = TABS.index("pixel")
@@ -187,81 +186,83 @@ class MapInspector(Panel):
     def _refresh(self) -> None:
         """Only what can be seen: the picture, and the tab in front."""
         view, tab = self.view, TABS[self.tabs.selected_index or 0]
-        rectangle = tab in ("knock-out", "export") and self.place.value == "rectangle"
-        picture = self.shown.picture(view, PICTURE, rectangle, frame=tab == "pixel")
+        rectangle = tab in ("knock-out", "export") and self.blanked.value == "rectangle"
+        picture = self.scene.picture(view, PICTURE, rectangle, frame=tab == "pixel")
         # Where a pixel is one of the screen, there is little to compress, and it would take longer than the painting.
-        self.picture.value = png(picture, compress_level=int(zoom_of(self.shown.size, PICTURE) > 1))
+        self.picture.value = png(picture, compress_level=int(zoom_of(self.scene.size, PICTURE) > 1))
         none = "" if self._passing() else "; none passes the filters, so all are shown"
         self.caption.value = (
             f"image {view.image} ({self.position.value + 1} of {len(self._chosen())}{none}): "
-            f"{self.shown.prediction(view)}<br>inside the boundary: {self.shown.share(view):.1%} of the area"
+            f"{self.scene.prediction(view)}<br>inside the boundary: {self.scene.share(view):.1%} of the area"
         )
-        self.status.value = ""
-        if tab == "epochs" and view.epoch != self._cursor:
-            self.curve.value, self._cursor = png(self.shown.curve(view)), view.epoch
+        self.status.value = self.scene.missing()
+        if tab == "epochs" and self.scene.losses and view.epoch != self._cursor:
+            self.curve.value, self._cursor = png(self.scene.curve(view)), view.epoch
         elif tab == "pixel":
             self._show_pixel(view)
-        elif tab == "compare" and self.shown.others and self._compared != (view.epoch, self.other.value):
-            picture, self.difference.value = self.shown.comparison(view, self.other.value)
+        elif tab == "compare" and self.scene.others and self._compared != (view.epoch, self.other.value):
+            picture, self.difference.value = self.scene.comparison(view, self.other.value)
             self.comparison.value, self._compared = png(picture), (view.epoch, self.other.value)
         elif tab == "export":
             with self._quietly():
                 self.text.value = self.view_text
 
     def _show_pixel(self, view: View) -> None:
-        strip = self.shown.strip(view)
-        kind = "no pixel features: a free or a frozen map" if strip is None else "classifier features:"
-        self.probe.value = f"{self.shown.pixel(view)}; {kind}"
+        strip = self.scene.strip(view)
+        free = "a free or a frozen map" if self.scene.losses else "a plain map"
+        kind = f"no pixel features: {free}" if strip is None else "classifier features:"
+        self.probe.value = f"{self.scene.pixel(view)}; {kind}"
         if strip is not None:
             self.strip.value = png(strip)
-        self.dots.value = png(self.shown.dots(view))
-
-    # ---------------------------------------------------------------- knock-out
+        self.dots.value = png(self.scene.dots(view))
 
     @_reported
     def _start(self, _: object) -> None:
-        if self._thread is not None and self._thread.is_alive():
+        if self._job is not None and self._job.running:
             return
-        self._cancelled.clear()
+        if self.scene.model is None:
+            raise bad_value("model", "none", "the model to evaluate, for a knock-out")
         self.start.disabled, self.cancel.disabled = True, False
-        self.result.value, self.progress.value, self.status.value = "", 0, ""
+        self.result.value, self.progress.value, self.status.value = "", 0, self.scene.missing()
+        scene, view = self.scene, self.view
         # Off the main thread: the other controls go on working meanwhile.
-        self._thread = threading.Thread(target=self._work, args=(self.view,), daemon=True)
-        self._thread.start()
+        self._job = Job(
+            lambda step: knock_out(scene.model, scene.image_set, scene.mask(view), on_step=step),
+            on_step=self._step,
+            on_end=lambda job: self._ended(job, scene.blanked_in_words(view)),
+        )
 
     @_reported
     def _cancel(self, _: object) -> None:
-        if self._thread is not None and self._thread.is_alive():  # a click may come after the end
+        if self._job is not None and self._job.running:  # a click may come after the end
             self.result.value = "cancelled: ends after the running evaluation"
-            self._cancelled.set()
-
-    @_reported
-    def _work(self, view: View) -> None:
-        try:
-            mask = self.shown.mask(view)
-            self.knocked_out = knock_out(self.shown.run.model, self.shown.image_set, mask, on_step=self._step)
-            # Said below the numbers, which stay when the controls move on.
-            self.result.value = f"{knock_out_table(self.knocked_out)}<br>blanked: {self.shown.blanked(view)}"
-        except _CancelledError:
-            self.result.value = "cancelled"
-        finally:
-            self.start.disabled, self.cancel.disabled = False, True
+            self._job.cancel()
 
     def _step(self, done: int, of: int) -> None:
         self.progress.max, self.progress.value = of, done
-        if self._cancelled.is_set():
-            raise _CancelledError
+
+    @_reported
+    def _ended(self, job: Job, blanked: str) -> None:
+        try:
+            if job.error is not None:
+                raise job.error
+            if job.cancelled:
+                self.result.value = "cancelled"
+            else:
+                self.knocked_out = job.result
+                # Said below the numbers, which stay when the controls move on.
+                self.result.value = f"{knock_out_table(job.result)}<br>blanked: {blanked}"
+        finally:
+            self.start.disabled, self.cancel.disabled = False, True
 
     def wait(self) -> None:
         """Until a running knock-out has ended: for scripts and tests."""
-        if self._thread is not None:
-            self._thread.join()
-
-    # ---------------------------------------------------------------- export, and where no widget is drawn
+        if self._job is not None:
+            self._job.wait()
 
     def figure(self) -> Figure:
         """This view as a Figure, for a report."""
-        return self.shown.figure(self.view)
+        return self.scene.figure(self.view)
 
     def save(self, path: str | Path) -> Path:
         """Write this view as the kind of file that the ending says: .png, .svg or .pdf."""
@@ -272,29 +273,18 @@ class MapInspector(Panel):
         return path
 
     @_reported
-    def _link_png(self, _: object) -> None:
-        self._link("png", "image/png")
-
-    @_reported
-    def _link_svg(self, _: object) -> None:
-        self._link("svg", "image/svg+xml")
-
-    def _link(self, kind: str, mime: str) -> None:
+    def _link(self, button: object) -> None:
+        kind = button.description.lower()
+        mime = {"png": "image/png", "svg": "image/svg+xml"}[kind]
         name = f"view-{self.view_text}.{kind}"
-        content = base64.b64encode(_file(self.figure(), kind)).decode()
+        content = base64.b64encode(as_file(self.figure(), kind)).decode()
         self.link.value = f"<a download='{name}' href='data:{mime};base64,{content}'><u>save {name}</u></a>"
 
     def summary(self) -> str:
         """The view in one line of text."""
-        return self.shown.summary(self.view)
+        return self.scene.summary(self.view)
 
     def _repr_mimebundle_(self, **kwargs: object) -> tuple[dict, dict]:
         """The panel where widgets live, and for paper and GitHub a contact sheet and a line of text."""
         alt = "Contact sheet of the inspector: the map over the mean image, epochs across, thresholds down."
-        return with_still(self, _file(self.shown.sheet(), "png"), self.summary(), alt)
-
-
-def _file(figure: Figure, kind: str) -> bytes:
-    file = BytesIO()
-    figure.savefig(file, format=kind)
-    return file.getvalue()
+        return with_still(self, as_file(self.scene.sheet()), self.summary(), alt)

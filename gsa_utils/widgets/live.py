@@ -6,14 +6,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from io import BytesIO
+from importlib.util import find_spec
 from types import FrameType
 
-from gsa_utils.arguments import bad_value, whole_number
-from gsa_utils.training.loop import TrainingRun, fit
+from gsa_utils.arguments import check_whole
+from gsa_utils.training.loop import TrainingRun
+from gsa_utils.widgets.still import with_still
 
 ALT = "Loss curves of training and validation, and the map of the last epoch."
-NAMES = {"training": "train", "validation": "valid"}
 
 
 class LiveTraining:
@@ -38,8 +38,7 @@ class LiveTraining:
     """
 
     def __init__(self, lines: int = 10):
-        if not whole_number(lines, 1):
-            raise bad_value("lines", lines, "a whole number, at least 1")
+        check_whole("lines", lines, 1)
         self.lines = lines
         self.stopped = False
         self._run: TrainingRun | None = None
@@ -76,10 +75,7 @@ class LiveTraining:
 
     def _interrupted(self, number: int, frame: FrameType | None) -> None:
         """The first time in this training: a wish to stop. Else, as where an error had ended it, as before."""
-        training = frame
-        while training is not None and not _trains(training, self._run):
-            training = training.f_back
-        first, self.stopped = training is not None and not self.stopped, True
+        first, self.stopped = self._run is not None and self._run.running and not self.stopped, True
         if not first:
             self._stop_listening()
             signal.raise_signal(number)
@@ -90,11 +86,6 @@ class LiveTraining:
         losses = f"loss {row['train_loss']:.3f}, validation {row['valid_loss']:.3f}"
         weights = f", map {run.maps[-1].min():.3f} to {run.maps[-1].max():.3f}" if run.maps else ""
         return f"epoch {len(run.history)} of {epochs}: {losses}, AUROC {row['valid_auroc']:.3f}{weights}"
-
-
-def _trains(frame: FrameType, run: TrainingRun | None) -> bool:
-    """Whether this is the call of `fit` that makes the run."""
-    return frame.f_code is fit.__code__ and any(value is run for value in frame.f_locals.values())
 
 
 class _Screen:
@@ -114,16 +105,16 @@ class _Screen:
         from IPython.display import display
 
         from gsa_utils.plots.images import training_progress
-        from gsa_utils.plots.overlay import with_still
+        from gsa_utils.plots.scores import losses
+        from gsa_utils.plots.style import as_file
 
         if not last and time.monotonic() < self.drawn + 0.5:
             return
         self.drawn = time.monotonic()
-        losses = {name: [row[f"{key}_loss"] for row in run.history] for name, key in NAMES.items()}
-        file = BytesIO()
-        training_progress(losses, epochs, run.maps[-1] if run.maps else None, line).savefig(file, format="png")
-        self.image.value = file.getvalue()
-        data, metadata = with_still(self.box, self.image.value, line, ALT)
+        weights = run.maps[-1] if run.maps else None
+        picture = as_file(training_progress(losses(run.history), epochs, weights, line))
+        self.image.value = picture
+        data, metadata = with_still(self.box, picture, line, ALT)
         if self.shown is None:
             self.shown = display(data, metadata=metadata, raw=True, display_id=True)
         if last:  # the hint goes, and the still picture becomes the last one
@@ -133,13 +124,5 @@ class _Screen:
 
 def _in_a_notebook() -> bool:
     """A kernel with widgets: what is not imported yet is not imported for the question."""
-    if "IPython" not in sys.modules:
-        return False
-    shell = sys.modules["IPython"].get_ipython()
-    if shell is None or not hasattr(shell, "kernel"):
-        return False
-    try:
-        import ipywidgets  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return hasattr(shell, "kernel") and find_spec("ipywidgets") is not None

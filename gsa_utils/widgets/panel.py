@@ -2,14 +2,16 @@
 
 import math
 import sys
+from collections.abc import Sequence
 
 try:
     import ipywidgets as widgets
 except ImportError as error:
     raise ImportError("the inspector needs ipywidgets: pip install 'gsa-utils[course]'") from error
 
-from gsa_utils.plots.overlay import WEIGHTS
-from gsa_utils.widgets.view import BACKGROUNDS, PLACES, decimals
+from gsa_utils.plots.style import WEIGHTS
+from gsa_utils.widgets.scene import Scene
+from gsa_utils.widgets.view import BACKGROUNDS, BLANKED, decimals
 
 # In screen pixels. Side by side they fit into a cell of a 1280 pixels wide JupyterLab with its side bar open.
 PICTURE = 352
@@ -17,7 +19,7 @@ WIDE = 430
 # What a test or a screen reader can reach, by attribute name.
 CONTROLS = (
     *("class_filter", "right_filter", "position", "background", "opacity", "threshold", "epoch", "row", "column"),
-    *("place", "rows", "columns", "start", "cancel", "other", "text", "png", "svg"),
+    *("blanked", "rows", "columns", "start", "cancel", "other", "text", "png", "svg"),
 )
 PICTURES, TEXTS = (
     ("picture", "curve", "dots", "strip", "comparison"),
@@ -47,81 +49,70 @@ except ImportError:  # the sliders choose a pixel all the same
 
 
 class Panel(widgets.VBox):
-    """All widgets of the inspector.
+    """All widgets of the inspector, for what there is in a scene.
 
     Written for ipywidgets 8; what is done for 7, which Colab still seems to have, is said there.
-
-    Args:
-        class_names: of the image set.
-        count: how many images it has.
-        size: (height, width) of the map.
-        limits: lowest and highest weight.
-        epochs: how many maps there are.
-        others: names of the runs to compare with.
     """
 
-    def __init__(
-        self,
-        class_names: tuple[str, ...],
-        count: int,
-        size: tuple[int, int],
-        limits: tuple[float, float],
-        epochs: int,
-        others: list[str],
-    ):
-        self._make_picking(class_names, count)
-        self._make_map_controls(limits, epochs)
-        self._make_tab_controls(size, others)
-        self._make_displays(pixels=max(size) <= PICTURE)
-        super().__init__(self._lay_out(limits))
+    def __init__(self, scene: Scene):
+        self.scene = scene
+        self._make_picking()
+        self._make_map_controls()
+        self._make_tab_controls()
+        self._make_displays()
+        super().__init__(self._lay_out())
         self.add_class("gsa-inspector")
         for name in CONTROLS + PICTURES + TEXTS:
             getattr(self, name).add_class(f"gsa-{name}")
 
-    def _make_picking(self, class_names: tuple[str, ...], count: int) -> None:
-        names = ["all", *class_names]
-        self.class_filter = _control(widgets.Dropdown, "class", "Show images of one class only", options=names)
-        options = ["all", "right", "wrong"]
-        self.right_filter = _control(widgets.Dropdown, "predicted", "Right or wrong predictions only", options=options)
-        self.position = _slider("image", "Which image, of those that pass the filters", 0, count - 1)
+    def _make_picking(self) -> None:
+        names = ["all", *self.scene.image_set.class_names]
+        self.class_filter = _menu("class", "Show images of one class only", names)
+        self.right_filter = _menu("predicted", "Right or wrong predictions only", ["all", "right", "wrong"])
+        self.right_filter.disabled = self.scene.right is None
+        last = len(self.scene.image_set) - 1
+        self.position = _slider("image", "Which image, of those that pass the filters", 0, last)
 
-    def _make_map_controls(self, limits: tuple[float, float], epochs: int) -> None:
-        tip = "What lies under the map: the image or the mean of all images"
-        self.background = _control(widgets.Dropdown, "under", tip, options=list(BACKGROUNDS))
+    def _make_map_controls(self) -> None:
+        self.background = _menu("under", "What lies under the map: the image or the mean of all images", BACKGROUNDS)
         self.opacity = _slider("opacity", "Opacity of the map, per cent", 0, 100, 50)
-        digits = decimals(*limits)
+        digits = decimals(*self.scene.limits)
         step = 10**-digits
-        low, high = math.floor(limits[0] / step), math.ceil(limits[1] / step)
+        low, high = math.floor(self.scene.limits[0] / step), math.ceil(self.scene.limits[1] / step)
         tip = "Decision boundary: pixels of at least this weight are inside the line"
         ends = {"min": low * step, "max": max(high, low + 1) * step, "step": step, "readout_format": f".{digits}f"}
         self.threshold = _control(widgets.FloatSlider, "threshold", tip, **ends)
-        self.epoch = _slider("epoch", "The map after this epoch; predictions are the kept epoch's", 1, epochs, epochs)
+        tip, last = "The map after this epoch; predictions are the kept epoch's", len(self.scene.maps)
+        self.epoch = _slider("epoch", tip, 1, last, last)
 
-    def _make_tab_controls(self, size: tuple[int, int], others: list[str]) -> None:
-        self.row = _slider("row", "Row of the pixel, from the top", 0, size[0] - 1)
-        self.column = _slider("column", "Column of the pixel, from the left", 0, size[1] - 1)
-        tip = "Which pixels to blank: by the boundary, or a rectangle"
-        self.place = _control(widgets.Dropdown, "blank", tip, options=list(PLACES))
-        self.rows = _range("rows", "First and last row of the rectangle", size[0])
-        self.columns = _range("columns", "First and last column of the rectangle", size[1])
+    def _make_tab_controls(self) -> None:
+        height, width = self.scene.size
+        self.row = _slider("row", "Row of the pixel, from the top", 0, height - 1)
+        self.column = _slider("column", "Column of the pixel, from the left", 0, width - 1)
+        self.blanked = _menu("blank", "Which pixels to blank: by the boundary, or a rectangle", BLANKED)
+        self.rows = _range("rows", "First and last row of the rectangle", height)
+        self.columns = _range("columns", "First and last column of the rectangle", width)
         tip = "Blank these pixels in all images of the set and evaluate, with two controls"
         self.start = widgets.Button(description="knock out", tooltip=tip, button_style="primary")
+        self.start.disabled = self.scene.model is None
         self.cancel = widgets.Button(description="cancel", tooltip="End the running knock-out", disabled=True)
         self.progress = widgets.IntProgress(0, 0, 1, layout={"width": "120px"})
-        tip = "The run whose map to compare with this one"
-        self.other = _control(widgets.Dropdown, "compare", tip, options=others or ["no other run given"])
+        others = list(self.scene.others) or ["no other run given"]
+        self.other = _menu("compare", "The run whose map to compare with this one", others)
         tip = "This view as text. Paste one and press Enter to come back to it"
         self.text = _control(widgets.Text, "view", tip, continuous_update=False)
         self.png = widgets.Button(description="PNG", tooltip="Make a link to this view as a PNG picture")
         self.svg = widgets.Button(description="SVG", tooltip="Make a link to this view as an SVG drawing")
 
-    def _make_displays(self, pixels: bool) -> None:
+    def _make_displays(self) -> None:
         # Not stretched to the width of the column: a pixel of the image would get an uneven number of the screen's.
         layout = {"max_width": "100%", "align_self": "flex-start"}
         for name in PICTURES:
             setattr(self, name, widgets.Image(layout=layout))
+        self.curve.layout.display = None if self.scene.losses else "none"
         # A picture larger than its place is made smaller, and not by leaving out pixels of the boundary.
-        for name in ("picture", "strip", "comparison") if pixels else ("strip", "comparison"):
+        small = max(self.scene.size) <= PICTURE
+        for name in ("picture", "strip", "comparison") if small else ("strip", "comparison"):
             getattr(self, name).add_class("gsa-pixels")
         for name in TEXTS:
             setattr(self, name, widgets.HTML())
@@ -130,15 +121,16 @@ class Panel(widgets.VBox):
         drawn = ipyevents is not None and "google.colab" not in sys.modules
         self.clicks = ipyevents.Event(source=self.picture, watched_events=["click"]) if drawn else None
 
-    def _lay_out(self, limits: tuple[float, float]) -> list[widgets.Widget]:
+    def _lay_out(self) -> list[widgets.Widget]:
         colours = ", ".join(f"rgb({r},{g},{b})" for r, g, b in WEIGHTS[::51])
         bar = f"display:inline-block;width:190px;height:12px;background:linear-gradient(to right, {colours})"
-        legend = widgets.HTML(f"weight {limits[0]:.4g} <span style='{bar}'></span> {limits[1]:.4g}")
+        low, high = self.scene.limits
+        legend = widgets.HTML(f"weight {low:.4g} <span style='{bar}'></span> {high:.4g}")
         style = widgets.HTML(f'<style onload="{OWN_KEYS}">{CSS}</style>', layout={"display": "none"})
         contents = [
             [self.epoch, self.curve],
             [self.row, self.column, self.probe, self.strip, self.dots],
-            [self.place, self.rows, self.columns, _row(self.start, self.cancel, self.progress), self.result],
+            [self.blanked, self.rows, self.columns, _row(self.start, self.cancel, self.progress), self.result],
             [self.other, self.comparison, self.difference],
             [self.text, _row(self.png, self.svg), self.link],
         ]
@@ -160,6 +152,10 @@ def _control(kind: type, label: str, tip: str, **settings: object) -> widgets.DO
     layout = {"width": f"{WIDE // 2}px" if kind is widgets.Dropdown else f"{WIDE}px"}
     settings["tooltip" if "tooltip" in kind.class_trait_names() else "description_tooltip"] = tip  # ipywidgets 8 or 7
     return kind(description=label, layout=layout, style={"description_width": "72px"}, **settings)
+
+
+def _menu(label: str, tip: str, options: Sequence[str]) -> widgets.Dropdown:
+    return _control(widgets.Dropdown, label, tip, options=list(options))
 
 
 def _slider(label: str, tip: str, low: int, high: int, value: int | None = None) -> widgets.IntSlider:

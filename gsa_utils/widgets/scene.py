@@ -1,59 +1,98 @@
-"""Inspected: what the inspector shows of a run and an image set, as pure functions from a View to pictures and text."""
+"""Scene: what the inspector shows of maps, predictions and images, as pure functions from a View to pictures and text.
+
+It takes tensors; a TrainingRun is one way to give them.
+"""
 
 import html
 import math
-import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 
-from gsa_utils.arguments import bad_value
+from gsa_utils.arguments import bad_value, describe
 from gsa_utils.attention import WeightMap
 from gsa_utils.evaluation.knockout import KnockOut
 from gsa_utils.evaluation.maps import stability
+from gsa_utils.evaluation.scores import predict
 from gsa_utils.images import ImageSet
 from gsa_utils.plots import images as plots
 from gsa_utils.plots import overlay as pictures
+from gsa_utils.plots.scores import loss_axis, losses
+from gsa_utils.plots.style import DIFFERENCES
+from gsa_utils.training.checkpoints import checksum
 from gsa_utils.training.loop import TrainingRun
-from gsa_utils.widgets.view import PLACES, View, decimals
+from gsa_utils.widgets.view import BLANKED, View, decimals
+
+# A run, one plain map, or one an epoch, the last of which is kept.
+Maps = TrainingRun | Float[Tensor, "_ _"] | Sequence[Float[Tensor, "_ _"]]
 
 
-class Inspected:
+class Scene:
     """What does not change while one looks: maps at the images' size, predictions, pixel features, and two figures.
 
-    Raises:
-        ValueError: a run without maps, among the others too.
+    Takes and refuses what `MapInspector` does; `wide` is the width of the figures in pixels.
     """
 
-    def __init__(self, run: TrainingRun, image_set: ImageSet, others: Mapping[str, TrainingRun], wide: int):
-        self.run, self.image_set, self.others, self.wide = run, image_set, dict(others), wide
-        if not run.maps:
-            raise bad_value("run", "a run without weight maps", "the run of a model with attention")
-        for name, other in self.others.items():
-            if not other.maps:
-                raise bad_value("others", f"{name!r} without weight maps", "runs of models with attention")
+    def __init__(
+        self,
+        run: Maps,
+        image_set: ImageSet,
+        others: Mapping[str, Maps],
+        wide: int,
+        probabilities: Float[Tensor, "images classes"] | None = None,
+        model: nn.Module | None = None,
+    ):
+        if not isinstance(image_set, ImageSet):
+            raise bad_value("image_set", describe(image_set), "an ImageSet")
+        if not isinstance(model, nn.Module | None):
+            raise bad_value("model", describe(model), "a torch module")
+        self.image_set, self.wide = image_set, wide
         self.size = tuple(image_set.images.shape[-2:])
-        self.maps = [_resized(weights, self.size) for weights in run.maps]
-        self.kept = {name: _resized(other.maps[other.best_epoch], self.size) for name, other in self.others.items()}
-        self.limits = min(m.min().item() for m in self.maps), max(m.max().item() for m in self.maps)
+        maps, self.kept_epoch = _maps_of("run", "a run", run)
+        beside = {name: _maps_of("others", repr(name), other) for name, other in others.items()}
+        kept = {name: theirs[epoch] for name, (theirs, epoch) in beside.items()}
+        self.maps = [_resized(weights, self.size) for weights in maps]
+        self.others = {name: _resized(weights, self.size) for name, weights in kept.items()}
+        self.limits = pictures.limits_of(self.maps)
         self._correlations: dict[tuple[int, str], str] = {}
         self.mean_image = image_set.images.float().mean(dim=0)  # (C, H, W)
-        self.probabilities = _probabilities(run, image_set)  # (N, classes)
-        self.right = self.probabilities.argmax(dim=1) == image_set.labels.cpu()  # (N,)
-        self.features = _features(run)  # (K, h, w), or None
-        names = {"training": "train_loss", "validation": "valid_loss"}
-        self.losses = {name: [row[key] for row in run.history] for name, key in names.items()}
-        self.loss_axis = pictures.loss_axis(*self.losses.values(), size=(wide, 190))
-        self.intensity_axis = pictures.intensity_axis(image_set.class_names, size=(wide, 150))
+        is_run = isinstance(run, TrainingRun)
+        self.losses = losses(run.history) if is_run else {}
+        self.model = run.model if is_run and model is None else model
+        self.features = None if self.model is None else _features(self.model)  # (K, h, w), or None
+        self.probabilities = self._predictions(probabilities)  # (N, classes), or None
+        self.right = None if self.probabilities is None else self.probabilities.argmax(dim=1) == image_set.labels.cpu()
+        self.loss_axis = loss_axis(self.losses, size=(wide, 190)) if self.losses else None
+        self.intensity_axis = plots.intensity_axis(image_set.class_names, size=(wide, 150))
         # Of what a view shows, so that a view of another run, or beside another, is not taken for one of this; and of
-        # what is saved with a run alone: what is computed here may be rounded otherwise on another machine.
-        beside = [part for name, other in self.others.items() for part in (name, other.maps[other.best_epoch])]
-        parts = [*run.maps, str(self.losses), image_set.images, image_set.labels, *beside]
-        self.mark = f"{_checksum(parts):08x}"
+        # what is given alone: what is computed here may be rounded otherwise on another machine.
+        parts = [*maps, str(self.losses), image_set.images, image_set.labels]
+        parts += [part for name_and_map in kept.items() for part in name_and_map]
+        self.mark = checksum(*parts, *([] if probabilities is None else [probabilities]))
+
+    def _predictions(self, given: Float[Tensor, "images classes"] | None) -> Float[Tensor, "images classes"] | None:
+        """Those given, or the model's, or None."""
+        if given is None:
+            return None if self.model is None else predict(self.model, self.image_set)
+        shape = len(self.image_set), len(self.image_set.class_names)
+        fits = isinstance(given, Tensor) and given.shape == shape and given.is_floating_point()
+        if not fits or given.min() < 0 or not ((given.sum(dim=1) - 1).abs() < 1e-3).all():
+            expected = f"floats of shape {shape}, none negative, each row with the sum 1"
+            raise bad_value("probabilities", describe(given), expected)
+        return given.detach().float().cpu()
+
+    def missing(self) -> str:
+        """What is not shown for want of something, in words; empty for a run."""
+        gaps = {
+            "no loss curves without a run": not self.losses,
+            "no predictions without probabilities or a model": self.probabilities is None,
+            "no knock-out without a model": self.model is None,
+        }
+        return "; ".join(gap for gap, is_there in gaps.items() if is_there)
 
     def passing(self, class_name: str | None, right: bool | None) -> list[int]:
         """Numbers of the images of this class whose prediction is right or wrong; None for any."""
@@ -71,31 +110,30 @@ class Inspected:
 
     def mask(self, view: View) -> Bool[Tensor, "height width"]:
         """The pixels that a knock-out would blank."""
-        if PLACES[view.place] != "rectangle":
-            return self.inside(view) if PLACES[view.place] == "above" else ~self.inside(view)
+        if BLANKED[view.blanked] != "rectangle":
+            return self.inside(view) if BLANKED[view.blanked] == "above" else ~self.inside(view)
         mask = torch.zeros(self.size, dtype=torch.bool)
         mask[view.top : view.bottom + 1, view.left : view.right + 1] = True
         return mask
 
-    def blanked(self, view: View) -> str:
+    def blanked_in_words(self, view: View) -> str:
         """In words, which pixels those are."""
-        if PLACES[view.place] == "rectangle":
+        if BLANKED[view.blanked] == "rectangle":
             return f"rows {view.top} to {view.bottom}, columns {view.left} to {view.right}"
-        kind = "of at least" if PLACES[view.place] == "above" else "below"
+        kind = "of at least" if BLANKED[view.blanked] == "above" else "below"
         return f"weights {kind} {view.weight:g} after epoch {view.epoch + 1}"
 
     def picture(self, view: View, side: int, rectangle: bool = False, frame: bool = False) -> pictures.RGB:
         """The map over the image, with the boundary (or the outline of the rectangle), and a frame around the pixel."""
         outlined = self.mask(view) if rectangle else self.inside(view)
         cross = (view.row, view.column) if frame else None
-        under = self._under(view)
+        under = self.mean_image if view.background else self.image_set.images[view.image]
         return pictures.overlay(under, self.maps[view.epoch], view.opacity / 100, self.limits, outlined, cross, side)
-
-    def _under(self, view: View) -> Tensor:
-        return self.mean_image if view.background else self.image_set.images[view.image]
 
     def prediction(self, view: View) -> str:
         """One line of HTML."""
+        if self.probabilities is None:
+            return "not predicted"
         names, row = self.image_set.class_names, self.probabilities[view.image]
         label, guess = int(self.image_set.labels[view.image]), int(row.argmax())
         verdict = "right" if label == guess else f"<b>wrong</b>, it is {html.escape(names[label])}"
@@ -120,9 +158,10 @@ class Inspected:
         weights = self.maps[view.epoch]
         weight = weights[view.row, view.column]
         rank = int((weights > weight).sum()) + 1
-        # In float32 a sigmoid is exactly 1 from about 17 on, and 0 from about -89 on.
+        # In float32 a sigmoid is exactly 1 from about 17 on, and 0 from about -89 on. Other weights have no logit.
         logit = f"{torch.logit(weight):+.3f}" if 0 < weight < 1 else ("above 16" if weight else "below -88")
-        return f"weight {weight:.{max(4, decimals(*self.limits))}f}, logit {logit}, rank {rank} of {weights.numel()}"
+        logit = f"logit {logit}, " if self.limits[1] <= 1 else ""
+        return f"weight {weight:.{max(4, decimals(*self.limits))}f}, {logit}rank {rank} of {weights.numel()}"
 
     def strip(self, view: View) -> pictures.RGB | None:
         """The classifier's features of the framed pixel, one cell each; brown is negative, purple positive."""
@@ -131,19 +170,19 @@ class Inspected:
         height, width = self.features.shape[-2:]
         own = self.features[:, view.row * height // self.size[0], view.column * width // self.size[1]]  # (K,)
         cells = _differences(own[None], own.abs().max().item())
-        return cells.repeat(16, axis=0).repeat(max(1, self.wide // len(own)), axis=1)
+        return pictures.enlarged(cells, 16, max(1, self.wide // len(own)))
 
     def comparison(self, view: View, name: str) -> tuple[pictures.RGB, str]:
         """This map, the other run's kept map, and their difference; then in words."""
-        mine, theirs = self.maps[view.epoch], self.kept[name]
-        limits = [(weights.min().item(), weights.max().item()) for weights in (mine, theirs)]
+        mine, theirs = self.maps[view.epoch], self.others[name]
+        limits = [pictures.limits_of([weights]) for weights in (mine, theirs)]
         most = (mine - theirs).abs().max().item()
         digits = max(3, *(decimals(*ends) for ends in limits))
         side = self.wide // 3 - 8
         zoom, thin = pictures.zoom_of(self.size, side), -(-max(self.size) // side)  # a third shows no more pixels
         few = [weights[::thin, ::thin] for weights in (mine, theirs)]
         painted = [*map(pictures.coloured, few, limits), _differences(few[0] - few[1], most)]
-        shown = [picture.repeat(zoom, axis=0).repeat(zoom, axis=1) for picture in painted]
+        shown = [pictures.enlarged(picture, zoom, zoom) for picture in painted]
         first, second = (f"{low:.{digits}f} to {high:.{digits}f}" for low, high in limits)
         words = (
             f"left: this map, {first}; middle: {html.escape(name)}, {second} (each on its own colours); "
@@ -155,24 +194,24 @@ class Inspected:
     def _alike(self, epoch: int, name: str) -> str:
         """The rank correlation in words; kept, since ranking a large map takes longer than a frame may."""
         if (epoch, name) not in self._correlations:
-            value = stability([self.maps[epoch], self.kept[name]])
+            value = stability([self.maps[epoch], self.others[name]])
             words = "not defined: a constant map has no order" if math.isnan(value) else f"{value:.3f}"
             self._correlations[epoch, name] = words
         return self._correlations[epoch, name]
 
     def summary(self, view: View) -> str:
         """The view in one line of plain text."""
-        return (
-            f"epoch {view.epoch + 1} of {len(self.maps)}: {self.share(view):.1%} of the pixels have a weight of at "
-            f"least {view.weight:g}; {self.right.float().mean():.1%} of {len(self.right)} predictions are right"
-        )
+        right = self.right
+        known = "" if right is None else f"; {right.float().mean():.1%} of {len(right)} predictions are right"
+        share = f"{self.share(view):.1%} of the pixels have a weight of at least {view.weight:g}"
+        return f"epoch {view.epoch + 1} of {len(self.maps)}: {share}{known}"
 
     def figure(self, view: View) -> Figure:
         """The view for a report."""
-        rectangle = PLACES[view.place] == "rectangle"
-        outlined = f"; outlined: {self.blanked(view)}" if rectangle else ""
+        rectangle = BLANKED[view.blanked] == "rectangle"
+        outlined = f"; outlined: {self.blanked_in_words(view)}" if rectangle else ""
         values, labels = self.intensities(view), self.image_set.labels
-        return plots.inspected(
+        return plots.inspector_report(
             self.picture(view, 400, rectangle, frame=True),
             self.limits,
             self.losses,
@@ -206,7 +245,7 @@ def _cell(values: list[float]) -> str:
 
 def _differences(values: Float[Tensor, "height width"], most: float) -> pictures.RGB:
     """From brown for -most over white for 0 to purple for most; all white where there is no difference."""
-    return pictures.coloured(values, (-(most or 1.0), most or 1.0), pictures.DIFFERENCES)
+    return pictures.coloured(values, (-(most or 1.0), most or 1.0), DIFFERENCES)
 
 
 def _resized(weights: Float[Tensor, "h w"], size: tuple[int, int]) -> Float[Tensor, "height width"]:
@@ -214,24 +253,24 @@ def _resized(weights: Float[Tensor, "h w"], size: tuple[int, int]) -> Float[Tens
     return weights if weights.shape == size else F.interpolate(weights[None, None], size, mode="bilinear")[0, 0]
 
 
-def _probabilities(run: TrainingRun, image_set: ImageSet) -> Float[Tensor, "images classes"]:
-    device = next(run.model.parameters()).device
-    run.model.eval()
-    with torch.no_grad():
-        logits = [run.model(batch.to(device).float() / 255).float().cpu() for batch in image_set.images.split(256)]
-    return torch.cat(logits).softmax(dim=1)
+def _maps_of(argument: str, called: str, given: Maps) -> tuple[list[Float[Tensor, "_ _"]], int]:
+    """The maps of a run, or plain ones; and which of them is kept."""
+    if isinstance(given, TrainingRun):
+        if not given.maps:
+            raise bad_value(argument, f"{called} without weight maps", "the run of a model with attention")
+        return given.maps, given.best_epoch
+    maps = [given] if isinstance(given, Tensor) else list(given) if isinstance(given, Sequence) else []
+    for weights in maps or [given]:
+        if not isinstance(weights, Tensor) or weights.ndim != 2 or not weights.is_floating_point():
+            expected = "a TrainingRun, a weight map (H, W) or a list of them, one an epoch"
+            raise bad_value(argument, describe(weights), expected)
+        if not ((weights >= 0) & (weights < math.inf)).all():
+            raise bad_value(argument, "a map with weights that are negative or not finite", "finite weights from 0 on")
+    return [weights.detach().float().cpu() for weights in maps], len(maps) - 1
 
 
-def _features(run: TrainingRun) -> Float[Tensor, "features h w"] | None:
-    for part in run.model.modules():
+def _features(model: nn.Module) -> Float[Tensor, "features h w"] | None:
+    for part in model.modules():
         if isinstance(part, WeightMap) and hasattr(part, "features"):
             return part.features[0].detach().cpu()
     return None
-
-
-def _checksum(parts: Iterable[Tensor | str]) -> int:
-    value = 0
-    for part in parts:
-        content = part.encode() if isinstance(part, str) else part.detach().cpu().contiguous().numpy()
-        value = zlib.crc32(content, value)
-    return value

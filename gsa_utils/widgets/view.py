@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from gsa_utils.arguments import bad_value
 
 UNIT = 1_000_000  # the threshold is a whole number of these parts, so that a view is restored exactly
-PLACES = ("above", "below", "rectangle")
+BLANKED = ("above", "below", "rectangle")
 BACKGROUNDS = ("image", "mean image")
 
 
@@ -26,7 +26,7 @@ class View:
     epoch: int  # from 0
     row: int
     column: int
-    place: int  # of PLACES
+    blanked: int  # of BLANKED
     top: int
     bottom: int
     left: int
@@ -41,7 +41,7 @@ class View:
     def check(self, images: int, epochs: int, size: tuple[int, int], thresholds: tuple[int, int], others: int) -> None:
         """Raise a ValueError that names what lies outside these counts, this size or these two thresholds."""
         ends = {"image": images, "background": len(BACKGROUNDS), "opacity": 101, "epoch": epochs}
-        ends |= {"row": size[0], "column": size[1], "place": len(PLACES)}
+        ends |= {"row": size[0], "column": size[1], "blanked": len(BLANKED)}
         ends |= {"top": size[0], "bottom": size[0], "left": size[1], "right": size[1], "other": max(1, others)}
         first = {"threshold": thresholds[0], "bottom": self.top, "right": self.left}
         for name, end in {**ends, "threshold": thresholds[1] + 1}.items():

@@ -15,7 +15,7 @@ from gsa_utils.widgets.panel import CONTROLS, TABS
 SLIDERS = {"position": "epochs", "opacity": "epochs", "threshold": "epochs", "epoch": "epochs"}
 SLIDERS |= {"row": "pixel", "column": "pixel", "rows": "knock-out", "columns": "knock-out"}
 MENUS = {"background": "epochs", "right_filter": "epochs", "class_filter": "epochs"}
-MENUS |= {"place": "knock-out", "other": "compare"}
+MENUS |= {"blanked": "knock-out", "other": "compare"}
 HOW = ["mouse", "keyboard"]
 NARROW = {"lab": 1000, "notebook": 700, "voila": 600}  # windows in which the two halves do not fit side by side
 # Voila's own page asks for an icon font, which the panel does not use; it is not let through.
@@ -69,7 +69,7 @@ def check_against_python(page, panel, tab, before=""):
 def test_a_slider_changes_the_view_and_the_picture_which_is_that_of_python(page, panel, name, how):
     tab = SLIDERS[name]
     page.tab("knock-out")
-    page.control("place", "select").select_option("rectangle" if tab == "knock-out" else "above")
+    page.control("blanked", "select").select_option("rectangle" if tab == "knock-out" else "above")
     before = page.view()
     page.tab(tab)
     picture = page.settled()
@@ -107,7 +107,7 @@ def choose(page, name, how):
 
 
 @pytest.mark.parametrize("how", HOW)
-@pytest.mark.parametrize("name", ["background", "place"])
+@pytest.mark.parametrize("name", ["background", "blanked"])
 def test_a_menu_changes_the_view_and_the_picture_is_that_of_python(page, panel, name, how):
     before = choose(page, name, how)
     page.view(before)
@@ -121,7 +121,7 @@ def test_a_filter_leaves_as_many_images_as_in_python(page, panel, name, how):
         page.control(other, "select").select_option("all")
     choose(page, name, how)
     value = getattr(panel, name).options[1]
-    left = panel.shown.passing(value if name == "class_filter" else None, True if name == "right_filter" else None)
+    left = panel.scene.passing(value if name == "class_filter" else None, True if name == "right_filter" else None)
     assert page.differs(lambda: f"image {left[0]} (1 of {len(left)})" in page.text("caption"), False)
     check_against_python(page, panel, MENUS[name])
 
@@ -139,7 +139,7 @@ def test_a_click_on_the_picture_chooses_the_pixel(page, panel):
     page.tab("epochs")
     box = page.panel.locator("img.gsa-picture").bounding_box()
     page.panel.locator("img.gsa-picture").click(position={"x": box["width"] * 0.4, "y": box["height"] * 0.7})
-    height, width = panel.shown.size
+    height, width = panel.scene.size
     expected = f"row {int(0.7 * height)}, column {int(0.4 * width)}"
     assert page.differs(page.tab_in_front, "epochs") == "pixel"
     same_view(page, panel, "pixel")
@@ -162,14 +162,14 @@ def test_the_time_scrubber_moves_the_cursor_of_the_loss_curve(page, panel):
 @pytest.mark.parametrize("how", HOW)
 def test_the_knock_out_shows_the_numbers_that_python_computes(page, panel, how):
     page.tab("knock-out")
-    page.control("place", "select").select_option("above")
+    page.control("blanked", "select").select_option("above")
     same_view(page, panel, "knock-out")
     page.press("start", how)
     page.enabled("cancel")  # else the result may still be that of the knock-out before
     page.enabled("start")
     panel.start.click()
     panel.wait()
-    assert panel.knocked_out == knock_out(panel.shown.run.model, panel.shown.image_set, panel.shown.mask(panel.view))
+    assert panel.knocked_out == knock_out(panel.scene.model, panel.scene.image_set, panel.scene.mask(panel.view))
     assert numbers(page.text("result")) == numbers(panel.result.value)
 
 

@@ -91,7 +91,7 @@ def test_lesson_05_finds_that_a_phantom_needs_its_important_pixels_wherever_the_
     (lesson,) = run.lessons(NOTEBOOKS, ["05"])
     notebook = nbformat.read(lesson, as_version=4)
     place = next(place for place, cell in enumerate(notebook.cells) if "MapInspector(run" in cell.source)
-    played = "panel.epoch.value, panel.threshold.value, panel.place.value = 1, 0.0, 'rectangle'\npanel.start.click()"
+    played = "panel.epoch.value, panel.threshold.value, panel.blanked.value = 1, 0.0, 'rectangle'\npanel.start.click()"
     notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(played))
     nbformat.write(notebook, tmp_path / lesson.name)
     text = printed("05", tmp_path / lesson.name, dataset="phantom-chest", epochs=12, seeds=1)

@@ -279,11 +279,12 @@ WRONG = {
 SURE = torch.tensor([0.55, 0.6, 0.95, 0.9, 0.7])
 MAPS = [torch.tensor(rows_).float() for rows_ in ([[1, 0, 2, 3]], [[1, 0, 2, 3]], [[0, 2, 1, 3]], [[0, 1, 2, 3]])]
 PANEL = SimpleNamespace(
-    shown=SimpleNamespace(
+    scene=SimpleNamespace(
         probabilities=torch.stack([SURE, 1 - SURE], dim=1),
         right=torch.tensor([True, False, True, False, False]),
         passing=lambda class_name, right: [1, 3, 4],
-        run=SimpleNamespace(maps=[MAPS[0] * 0 + torch.tensor([[3, 2, 1, 0]]), *MAPS, MAPS[3]], best_epoch=4),
+        maps=[MAPS[0] * 0 + torch.tensor([[3, 2, 1, 0]]), *MAPS, MAPS[3]],
+        kept_epoch=4,
     )
 )
 QUESTIONS = {  # check, right answer, wrong ones with a word that the complaint must hold
@@ -330,9 +331,9 @@ def test_a_question_without_an_answer_says_so_and_lets_the_notebook_run_on(name,
 
 
 def test_where_no_prediction_is_wrong_the_question_says_so():
-    shown = SimpleNamespace(**vars(PANEL.shown) | {"passing": lambda class_name, right: []})
+    scene = SimpleNamespace(**vars(PANEL.scene) | {"passing": lambda class_name, right: []})
     with pytest.raises(WrongAnswer, match="no prediction is wrong"):
-        lessons.check_surest_mistake(SimpleNamespace(shown=shown), 0)
+        lessons.check_surest_mistake(SimpleNamespace(scene=scene), 0)
 
 
 @pytest.mark.parametrize(

@@ -46,19 +46,6 @@ def test_image_rows_may_have_different_lengths_and_are_grey():
     assert {image.get_cmap().name for ax in figure.axes for image in ax.images} == {"gray"}
 
 
-def test_a_dot_for_each_seed_and_a_bar_at_the_mean():
-    figure = plots.seeds({"none": [0.5, 0.7], "ours": [0.8, 0.9]}, "accuracy")
-    dots, bar = figure.axes[0].lines[:2]
-    assert list(dots.get_xdata()) == [0.5, 0.7]
-    assert list(bar.get_xdata()) == pytest.approx([0.6, 0.6])
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["none", "ours"]
-
-
-def test_curves_count_epochs_from_one():
-    figure = plots.curves({"loss": [3.0, 2.0, 1.0]}, "loss", mark=2)
-    assert list(figure.axes[0].lines[0].get_xdata()) == [1, 2, 3]
-
-
 def test_the_data_matrix_shows_groups_of_rows_on_one_scale():
     groups = {"dark": torch.zeros(3, 7), "bright": torch.ones(5, 7)}
     figure = plots.data_matrix(groups, "images")

@@ -7,19 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from gsa_utils.plots.overlay import (
-    DIFFERENCES,
-    WEIGHTS,
-    coloured,
-    intensity_axis,
-    loss_axis,
-    overlay,
-    png,
-    side_by_side,
-    with_cursor,
-    with_dots,
-    zoom_of,
-)
+from gsa_utils.plots.images import intensity_axis
+from gsa_utils.plots.overlay import coloured, overlay, png, side_by_side, with_cursor, with_dots, zoom_of
+from gsa_utils.plots.scores import loss_axis
+from gsa_utils.plots.style import DIFFERENCES, WEIGHTS
 
 COLOURS = [(0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00), (0x00, 0x9E, 0x73)]
 
@@ -39,12 +30,6 @@ def is_colour(rgb, colour):
 
 def changed(rgb, plain):
     return (rgb != plain).any(axis=-1)
-
-
-def luminance(table):
-    part = table / 255
-    linear = np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
-    return linear @ [0.2126, 0.7152, 0.0722]
 
 
 # ---------------------------------------------------------------- colours
@@ -68,21 +53,6 @@ def test_a_constant_map_has_one_colour():
 
 def test_a_differentiable_map_can_be_coloured():
     assert coloured(torch.rand(3, 4, requires_grad=True), (0, 1)).dtype == np.uint8
-
-
-def test_weights_are_brighter_the_larger():
-    assert (np.diff(luminance(WEIGHTS)[::5]) > 0).all()
-
-
-def test_differences_are_darker_the_larger_to_both_sides_of_a_bright_middle():
-    bright = luminance(DIFFERENCES)
-    assert (np.diff(bright[:128:8]) > 0).all()
-    assert (np.diff(bright[128::8]) < 0).all()
-    assert bright[127] > 0.8
-    assert np.abs(bright - bright[::-1]).max() < 0.15
-    negative, positive = DIFFERENCES[30].astype(int), DIFFERENCES[225].astype(int)
-    assert negative[0] - negative[2] > 100  # brown has more red than blue, purple less, for every kind of eye
-    assert positive[2] - positive[0] > 30
 
 
 # ---------------------------------------------------------------- overlay
@@ -203,7 +173,7 @@ def test_the_frame_surrounds_its_pixel_and_stays_within_the_picture(row, column)
 
 
 def test_a_value_lies_where_it_is_drawn():
-    axis = loss_axis([0.0, 0, 1, 0, 0], [0.0] * 5)
+    axis = loss_axis({"training": [0.0, 0, 1, 0, 0], "validation": [0.0] * 5})
     rows, columns = np.nonzero(is_colour(axis.rgb, COLOURS[0]))
     assert columns[rows == rows.min()] == pytest.approx(int(axis.x(3)), abs=2)
     assert rows.min() == pytest.approx(int(axis.y(1.0)), abs=3)
@@ -211,7 +181,7 @@ def test_a_value_lies_where_it_is_drawn():
 
 @pytest.mark.parametrize("epochs", [1, 2, 7, 100])
 def test_the_cursor_is_a_line_at_its_epoch_within_the_axes(epochs):
-    axis = loss_axis(list(range(epochs, 0, -1)), [1.5] * epochs)
+    axis = loss_axis({"training": list(range(epochs, 0, -1)), "validation": [1.5] * epochs})
     before = axis.rgb.copy()
     for epoch in {1, (epochs + 1) // 2, epochs}:
         marked = with_cursor(axis, epoch)
@@ -225,7 +195,7 @@ def test_the_cursor_is_a_line_at_its_epoch_within_the_axes(epochs):
 
 
 def test_later_epochs_lie_further_to_the_right_at_equal_distances():
-    steps = np.diff(loss_axis([3.0, 2, 1, 2], [3.0, 2, 1, 2]).x(np.arange(1, 5)))
+    steps = np.diff(loss_axis({"training": [3.0, 2, 1, 2]}).x(np.arange(1, 5)))
     assert steps.min() > 50
     assert np.ptp(steps) <= 1
 

@@ -2,12 +2,27 @@
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from gsa_utils import plots
 
 LINES = {"ours": [[0.9, 0.8, 0.5], [0.7, 0.6, 0.5]], "rival": [[0.9, 0.9, 0.8], [0.9, 0.7, 0.8]]}
 LINES |= {"random": [[0.5, 0.5, 0.5], [0.6, 0.5, 0.4]]}
+LINES = {name: np.array(values) for name, values in LINES.items()}
+
+
+def test_a_dot_for_each_seed_and_a_bar_at_the_mean():
+    figure = plots.seeds({"none": [0.5, 0.7], "ours": [0.8, 0.9]}, "accuracy")
+    dots, bar = figure.axes[0].lines[:2]
+    assert list(dots.get_xdata()) == [0.5, 0.7]
+    assert list(bar.get_xdata()) == pytest.approx([0.6, 0.6])
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["none", "ours"]
+
+
+def test_curves_count_epochs_from_one():
+    figure = plots.curves({"loss": [3.0, 2.0, 1.0]}, "loss", mark=2)
+    assert list(figure.axes[0].lines[0].get_xdata()) == [1, 2, 3]
 
 
 def test_a_line_is_the_mean_over_seeds_and_its_band_reaches_from_the_lowest_to_the_highest():
@@ -44,12 +59,20 @@ ROWS = {
 def test_an_interval_is_a_bar_from_its_low_to_its_high_end_with_a_dot_at_the_mean():
     figure = plots.intervals({"set": ROWS}, "points", heavy="all")
     ax = figure.axes[0]
-    bars = [line for line in ax.lines if len(line.get_xdata()) == 2 and line.get_marker() == ""]
-    dots = [line for line in ax.lines if line.get_marker() == "o"]
-    assert [tuple(bar.get_xdata()) for bar in bars] == [(0.5, 2.0), (0.1, 0.9), (-2.0, 0.5), (-0.5, 0.5)]
-    assert [dot.get_xdata()[0] for dot in dots] == [1.0, 0.5, -1.0, 0.0]
+    dots = [line for line in ax.lines if line.get_marker() == "o"]  # of a kind, by arm
+    found = {}
+    for line, bars in zip(dots, ax.collections, strict=True):
+        for mean, place, bar in zip(*line.get_data(), bars.get_segments(), strict=True):
+            assert set(bar[:, 1]) == {place}
+            found[round(place), line.get_label()] = (mean, *bar[:, 0])
+        assert (line.get_color() == "black") == (line.get_label() == "all")
+        assert tuple(bars.get_color()[0]) == to_rgba(line.get_color())
     assert [label.get_text() for label in ax.get_yticklabels()] == ["MLP", "free"]
-    assert [dot.get_color() == "black" for dot in dots] == [False, True, False, True]
+    for place, rows in enumerate(ROWS.values()):
+        for kind, numbers in rows.items():
+            assert found.pop((place, kind)) == pytest.approx(numbers)
+    assert not found
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["vgg", "all"]
 
 
 def test_what_lies_beyond_the_limit_is_an_arrowhead_at_the_border_and_a_mean_there_has_its_number():
@@ -66,14 +89,13 @@ def test_what_lies_beyond_the_limit_is_an_arrowhead_at_the_border_and_a_mean_the
 
 def test_rows_do_not_overlap():
     ax = plots.intervals({"set": ROWS}, "points", heavy="all").axes[0]
-    places = [line.get_ydata()[0] for line in ax.lines if line.get_marker() == "o"]
-    assert places == sorted(places)
-    assert max(places[:2]) < 0.5 < min(places[2:])
+    vgg, together = (line.get_ydata() for line in ax.lines if line.get_marker() == "o")
+    assert vgg[0] < together[0] < 0.5 < vgg[1] < together[1]
 
 
 def test_an_arm_without_a_number_is_left_out_of_its_panel_only():
     figure = plots.intervals({"a": ROWS, "b": {"free": ROWS["free"]}}, "points", heavy="all")
-    dots = [sum(line.get_marker() == "o" for line in ax.lines) for ax in figure.axes]
+    dots = [sum(len(line.get_xdata()) for line in ax.lines if line.get_marker() == "o") for ax in figure.axes]
     assert dots == [4, 2]
 
 

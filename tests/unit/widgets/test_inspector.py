@@ -53,7 +53,7 @@ def show(panel, tab):
 
 
 def expected_picture(panel, **how):
-    return png(panel.shown.picture(panel.view, PICTURE, **how))
+    return png(panel.scene.picture(panel.view, PICTURE, **how))
 
 
 # ---------------------------------------------------------------- reach
@@ -81,7 +81,7 @@ def test_no_label_is_wider_than_its_place(panel):
 
 def test_it_opens_on_the_kept_epoch_with_a_fifth_of_the_pixels_inside(panel, run):
     assert panel.epoch.value == run.best_epoch + 1
-    assert panel.shown.share(panel.view) == pytest.approx(0.2, abs=0.01)
+    assert panel.scene.share(panel.view) == pytest.approx(0.2, abs=0.01)
     assert panel.status.value == ""
 
 
@@ -124,7 +124,7 @@ def test_the_threshold_crosses_any_range_of_weights_in_some_hundred_steps_of_rea
     assert slider.min <= weights.min()
     assert slider.max >= weights.max()
     if found >= 100 / UNIT:
-        assert panel.shown.share(panel.view) == pytest.approx(0.2, abs=0.012)
+        assert panel.scene.share(panel.view) == pytest.approx(0.2, abs=0.012)
     for value in (slider.min, slider.max):
         slider.value = value
         text = panel.view_text
@@ -137,12 +137,12 @@ def test_the_epoch_moves_the_cursor_of_the_loss_curve(panel):
     panel.epoch.value = 1
     first = panel.curve.value
     panel.epoch.value = 3
-    assert panel.curve.value == png(panel.shown.curve(panel.view)) != first
+    assert panel.curve.value == png(panel.scene.curve(panel.view)) != first
 
 
 def test_the_loss_curve_is_painted_anew_for_another_epoch_only(panel, monkeypatch):
     painted = []
-    monkeypatch.setattr(panel.shown, "curve", lambda view: painted.append(view.epoch) or panel.shown.loss_axis.rgb)
+    monkeypatch.setattr(panel.scene, "curve", lambda view: painted.append(view.epoch) or panel.scene.loss_axis.rgb)
     panel.epoch.value = 1
     panel.opacity.value, panel.position.value, panel.background.value = 33, 2, "mean image"
     panel.epoch.value = 2
@@ -183,7 +183,7 @@ def test_the_two_filters_of_predictions_divide_the_images(panel):
 
 
 def test_where_no_image_passes_the_filters_all_are_shown_and_the_panel_says_so(panel):
-    panel.shown.right[:] = True
+    panel.scene.right[:] = True
     panel.right_filter.value = "wrong"
     assert panel.position.max == len(VALID) - 1
     assert "none passes the filters" in panel.caption.value
@@ -195,8 +195,8 @@ def test_the_probe_shows_weight_logit_rank_and_features_of_the_pixel(panel, run)
     weights = run.maps[panel.epoch.value - 1]
     rank = int((weights > weights[5, 11]).sum()) + 1
     assert f"weight {weights[5, 11]:.4f}, logit {weights[5, 11].logit():+.3f}, rank {rank} of 256" in panel.probe.value
-    assert panel.dots.value == png(panel.shown.dots(panel.view))
-    assert panel.strip.value == png(panel.shown.strip(panel.view))
+    assert panel.dots.value == png(panel.scene.dots(panel.view))
+    assert panel.strip.value == png(panel.scene.strip(panel.view))
     assert panel.picture.value == expected_picture(panel, frame=True)
 
 
@@ -239,9 +239,9 @@ def test_a_click_on_the_picture_chooses_the_pixel_there(panel, x, y, row, column
 
 def test_the_rectangle_is_outlined_while_it_is_chosen(panel):
     show(panel, "knock-out")
-    panel.place.value = "rectangle"
+    panel.blanked.value = "rectangle"
     panel.rows.value, panel.columns.value = (2, 5), (3, 9)
-    mask = panel.shown.mask(panel.view)
+    mask = panel.scene.mask(panel.view)
     assert mask[2:6, 3:10].all()
     assert mask.sum() == 28
     assert panel.picture.value == expected_picture(panel, rectangle=True)
@@ -253,7 +253,7 @@ def test_the_rectangle_is_outlined_while_it_is_chosen(panel):
 
 def test_the_comparison_shows_the_other_run_and_the_rank_correlation(panel):
     show(panel, "compare")
-    picture, words = panel.shown.comparison(panel.view, "free map")
+    picture, words = panel.scene.comparison(panel.view, "free map")
     assert panel.comparison.value == png(picture)
     assert panel.difference.value == words
     assert "rank correlation" in words
@@ -273,7 +273,7 @@ def test_an_exception_in_a_callback_is_shown_in_the_panel_and_goes_when_the_next
     def broken(*_, **__):
         raise RuntimeError("no <picture> today")
 
-    monkeypatch.setattr(panel.shown, "picture", broken)
+    monkeypatch.setattr(panel.scene, "picture", broken)
     panel.opacity.value = 12
     assert "RuntimeError: no &lt;picture&gt; today" in panel.status.value
     monkeypatch.undo()
@@ -302,7 +302,7 @@ def test_an_exception_in_the_knock_out_is_shown_and_the_button_works_again(panel
 
 
 def test_a_rectangle_that_leaves_no_pixel_is_an_error_in_the_panel(panel):
-    panel.place.value = "rectangle"
+    panel.blanked.value = "rectangle"
     panel.rows.value = panel.columns.value = (0, 15)
     panel.start.click()
     panel.wait()
@@ -319,12 +319,12 @@ def test_a_run_without_maps_is_refused():
 # ---------------------------------------------------------------- knock-out
 
 
-@pytest.mark.parametrize("place", ["above", "below", "rectangle"])
-def test_the_knock_out_shows_the_numbers_that_come_without_the_panel(panel, run, place):
-    panel.place.value = place
+@pytest.mark.parametrize("blanked", ["above", "below", "rectangle"])
+def test_the_knock_out_shows_the_numbers_that_come_without_the_panel(panel, run, blanked):
+    panel.blanked.value = blanked
     panel.start.click()
     panel.wait()
-    alone = knock_out(run.model, VALID, panel.shown.mask(panel.view))
+    alone = knock_out(run.model, VALID, panel.scene.mask(panel.view))
     assert panel.knocked_out == alone
     for scores in (alone.whole, alone.without):
         assert f"{scores['accuracy']:.3f}" in panel.result.value
@@ -336,10 +336,10 @@ def test_the_knock_out_shows_the_numbers_that_come_without_the_panel(panel, run,
 def test_the_numbers_of_a_knock_out_say_what_was_blanked_also_when_the_controls_move_on(panel):
     panel.start.click()
     panel.wait()
-    said = f"blanked: {panel.shown.blanked(panel.view)}"
-    panel.threshold.value, panel.epoch.value, panel.place.value = panel.threshold.min, 1, "below"
+    said = f"blanked: {panel.scene.blanked_in_words(panel.view)}"
+    panel.threshold.value, panel.epoch.value, panel.blanked.value = panel.threshold.min, 1, "below"
     assert said in panel.result.value
-    assert panel.shown.blanked(panel.view) not in said
+    assert panel.scene.blanked_in_words(panel.view) not in said
 
 
 def test_a_knock_out_runs_beside_the_controls_and_can_be_cancelled(panel, monkeypatch):
@@ -378,6 +378,49 @@ def test_a_click_on_cancel_after_the_end_leaves_the_result(panel):
     assert panel.result.value == result
 
 
+# ---------------------------------------------------------------- plain maps
+
+
+def test_a_plain_map_is_inspected_and_what_is_missing_is_off_and_said(run):
+    panel = MapInspector(run.maps[0], VALID, {"next": run.maps[1]})
+    assert panel.start.disabled
+    assert panel.right_filter.disabled
+    assert panel.curve.layout.display == "none"
+    for tab in TABS:
+        show(panel, tab)
+        assert panel.status.value == panel.scene.missing()
+    assert all(words in panel.status.value for words in ("no loss curves", "no predictions", "no knock-out"))
+    assert "not predicted" in panel.caption.value
+    assert "no pixel features: a plain map" in panel.probe.value
+    assert "rank correlation" in panel.difference.value
+    panel.opacity.value = 80
+    assert panel.picture.value == expected_picture(panel)
+    panel.start.click()  # a button that is off can be clicked by code
+    assert "model: got none, expected the model to evaluate" in panel.status.value
+    panel.png.click()
+    assert "save view-" in panel.link.value
+    assert "epoch 1 of 1" in panel.summary()
+
+
+def test_with_predictions_a_plain_map_has_the_filters_and_with_a_model_the_knock_out(run):
+    probabilities = run.model(VALID.to_float()).softmax(dim=1).detach()
+    panel = MapInspector(run.maps, VALID, probabilities=probabilities)
+    assert not panel.right_filter.disabled
+    assert panel.start.disabled
+    assert "predicted" in panel.caption.value
+    panel = MapInspector(run.maps, VALID, model=run.model)
+    assert panel.epoch.value == len(run.maps)
+    assert panel.status.value == "no loss curves without a run"
+    panel.start.click()
+    panel.wait()
+    assert panel.knocked_out == knock_out(run.model, VALID, panel.scene.mask(panel.view))
+    assert not panel.start.disabled
+    text = panel.view_text
+    panel.epoch.value = 1
+    panel.view_text = text
+    assert panel.view_text == text
+
+
 # ---------------------------------------------------------------- export
 
 
@@ -386,7 +429,7 @@ def test_a_text_restores_the_very_same_view(panel):
     panel.class_filter.value, panel.position.value = VALID.class_names[1], 3
     panel.background.value, panel.opacity.value, panel.epoch.value = "mean image", 31, 2
     panel.threshold.value = (panel.threshold.min + panel.threshold.max) / 2
-    panel.row.value, panel.column.value, panel.place.value = 1, 2, "rectangle"
+    panel.row.value, panel.column.value, panel.blanked.value = 1, 2, "rectangle"
     panel.rows.value, panel.columns.value, panel.other.value = (0, 15), (4, 4), "itself"
     text, view, picture = panel.text.value, panel.view, panel.picture.value
     assert text == panel.view_text
@@ -401,9 +444,9 @@ def test_a_text_restores_the_very_same_view(panel):
 
 
 def test_a_text_restores_what_every_tab_shows_in_a_new_panel(panel, run):
-    panel.position.value, panel.epoch.value, panel.opacity.value, panel.place.value = 5, 2, 70, "rectangle"
+    panel.position.value, panel.epoch.value, panel.opacity.value, panel.blanked.value = 5, 2, 70, "rectangle"
     panel.row.value, panel.column.value, panel.rows.value, panel.other.value = 3, 8, (1, 4), "itself"
-    restored = MapInspector(run, VALID, panel.shown.others)
+    restored = MapInspector(run, VALID, panel.scene.others)
     restored.view_text = panel.view_text
     for tab in TABS:
         show(panel, tab)

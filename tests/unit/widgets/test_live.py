@@ -203,6 +203,29 @@ def test_a_live_view_whose_training_failed_stops_and_keeps_the_next_one(new_cell
     assert len(train(callbacks=[live, interrupt_after(2)]).history) == 3
 
 
+def test_a_run_is_running_while_it_is_made_and_not_after_an_error():
+    seen = []
+
+    def broken(run, epochs):
+        seen.append((run, run.running))
+        if len(seen) == 3:
+            raise RuntimeError("disk full")
+
+    assert not train(epochs=2, callbacks=[broken]).running
+    with pytest.raises(RuntimeError, match="disk full"):
+        train(callbacks=[broken])
+    assert [running for _, running in seen] == [True] * 3
+    assert not any(run.running for run, _ in seen)
+
+
+def test_an_interrupt_of_another_cell_after_a_training_that_failed_is_the_usual_one_for_its_live_view_too():
+    live = LiveTraining()
+    failed(live)
+    with pytest.raises(KeyboardInterrupt):
+        train(epochs=2, callbacks=[interrupt_after(1)])
+    assert live.stopped
+
+
 def test_two_live_views_whose_trainings_failed_do_not_hand_an_interrupt_to_each_other():
     one, other = LiveTraining(), LiveTraining()
     failed(one)

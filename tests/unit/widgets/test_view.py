@@ -4,7 +4,7 @@ from dataclasses import asdict, fields, replace
 
 import pytest
 
-from gsa_utils.widgets.view import BACKGROUNDS, PLACES, UNIT, View
+from gsa_utils.widgets.view import BACKGROUNDS, BLANKED, UNIT, View
 
 MARK = "0123abcd"
 NAMES = [field.name for field in fields(View)]
@@ -16,7 +16,7 @@ VIEW = View(
     epoch=2,
     row=4,
     column=5,
-    place=2,
+    blanked=2,
     top=1,
     bottom=6,
     left=2,
@@ -25,8 +25,8 @@ VIEW = View(
 )
 COUNTS = {"images": 9, "epochs": 4, "size": (10, 12), "thresholds": (4000, 6000), "others": 3}
 FIRST = {"threshold": 4000, "bottom": VIEW.top, "right": VIEW.left}
-LAST = {"image": 8, "background": 1, "opacity": 100, "threshold": 6000, "epoch": 3, "row": 9, "column": 11, "place": 2}
-LAST |= {"bottom": 9, "right": 11, "other": 2}
+LAST = {"image": 8, "background": 1, "opacity": 100, "threshold": 6000, "epoch": 3, "row": 9, "column": 11}
+LAST |= {"blanked": 2, "bottom": 9, "right": 11, "other": 2}
 
 
 # ---------------------------------------------------------------- text
@@ -143,7 +143,7 @@ def test_where_there_is_no_other_run_a_view_names_the_first():
         VIEW.check(**alone)
 
 
-def test_backgrounds_and_places_are_those_that_a_view_can_name():
-    replace(VIEW, background=len(BACKGROUNDS) - 1, place=len(PLACES) - 1).check(**COUNTS)
+def test_backgrounds_and_blanked_pixels_are_those_that_a_view_can_name():
+    replace(VIEW, background=len(BACKGROUNDS) - 1, blanked=len(BLANKED) - 1).check(**COUNTS)
     assert len(set(BACKGROUNDS)) == len(BACKGROUNDS) == 2
-    assert set(PLACES) == {"above", "below", "rectangle"}
+    assert set(BLANKED) == {"above", "below", "rectangle"}
