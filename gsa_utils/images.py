@@ -75,9 +75,8 @@ class ImageSet:
         if indices.ndim != 1 or not len(indices) or indices.is_floating_point() or indices.dtype == torch.bool:
             raise bad_value("indices", describe(indices), "a non-empty one-dimensional list of integers")
         if indices.min() < -len(self) or indices.max() >= len(self):
-            raise bad_value(
-                "indices", f"{indices.min()} to {indices.max()}", f"positions in a set of {len(self)} images"
-            )
+            came = f"{indices.min()} to {indices.max()}"
+            raise bad_value("indices", came, f"positions in a set of {len(self)} images")
         groups = None if self.groups is None else self.groups[indices]
         return replace(self, images=self.images[indices], labels=self.labels[indices], groups=groups)
 
@@ -104,15 +103,12 @@ class ImageSet:
         strata = self.labels.numpy()[first]
         size = round(fraction * len(members))
         if not 0 < size < len(members):
-            raise bad_value(
-                "fraction", fraction, f"a share that leaves both sides some of the {len(members)} groups or images"
-            )
-        enough = np.bincount(strata)[np.unique(strata)].min() > 1 and min(size, len(members) - size) >= len(
-            np.unique(strata)
-        )
-        chosen, _ = train_test_split(
-            np.arange(len(members)), train_size=size, random_state=seed, stratify=strata if enough else None
-        )
+            expected = f"a share that leaves both sides some of the {len(members)} groups or images"
+            raise bad_value("fraction", fraction, expected)
+        classes, counts = np.unique(strata, return_counts=True)
+        enough = counts.min() > 1 and min(size, len(members) - size) >= len(classes)
+        strata = strata if enough else None
+        chosen, _ = train_test_split(range(len(members)), train_size=size, random_state=seed, stratify=strata)
         in_first = torch.from_numpy(np.isin(unit, chosen))
         return self.subset(in_first.nonzero()[:, 0]), self.subset((~in_first).nonzero()[:, 0])
 
@@ -132,7 +128,6 @@ def _group_numbers(groups: object, count: int) -> Tensor:
         return torch.as_tensor(names.astype(np.int64))
     missing = [name for name in names.tolist() if name is None or name != name]  # as a table with gaps has them
     if missing:
-        raise bad_value(
-            "groups", f"{missing[0]} {len(missing)} times", f"a person or patient for each of the {count} images"
-        )
+        came = f"{missing[0]} {len(missing)} times"
+        raise bad_value("groups", came, f"a person or patient for each of the {count} images")
     return torch.from_numpy(np.unique(names, return_inverse=True)[1].astype(np.int64))

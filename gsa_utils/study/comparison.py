@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 from scipy.stats import bootstrap, ttest_1samp
 
 from gsa_utils.arguments import bad_value
 
 RESAMPLES = 9999
+Scores = Float[np.ndarray, "groups pairs"] | Sequence[Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Difference:
         return "lower" if max(self.high, self.student[1]) < 0 else "no difference shown"
 
 
-def paired_difference(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) -> Difference:
+def paired_difference(ours: Scores, theirs: Scores) -> Difference:
     """Ours minus theirs, pair by pair, with a percentile bootstrap interval (Efron 1979) and Student's over the groups.
 
     Args:

@@ -1,8 +1,10 @@
 """The package as a whole: its public names, and what an import costs."""
 
 import json
+import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -101,3 +103,25 @@ def test_no_module_names_a_device_or_reads_a_pickle_that_can_run_code(name):
     text = MODULES[name].read_text(encoding="utf-8")
     words = [".cuda(", "import pickle", "weights_only=False", "allow_pickle=True"]
     assert not [word for word in words if word in text]
+
+
+# ---------------------------------------------------------------- rooms (which may look into which: `make lint`)
+
+LEARNERS_PATH = ["images.py", "pixels/features.py", "pixels/gram.py", "attention.py", "training/loop.py"]
+
+
+def test_what_a_learner_reads_is_an_hour_of_reading():
+    lines = {name: len(MODULES[name].read_text(encoding="utf-8").splitlines()) for name in LEARNERS_PATH}
+    assert sum(lines.values()) < 700, lines
+
+
+def test_no_room_has_more_than_eight_files_but_that_of_the_lessons_which_has_one_a_lesson():
+    rooms = Counter(path.parent.name for path in MODULES.values())
+    assert set(rooms) > {"lessons", "pixels"}
+    assert {room: files for room, files in rooms.items() if files > 8 and room != "lessons"} == {}
+
+
+def test_every_file_stands_in_the_readmes_tree():
+    tree = (ROOT / "README.md").read_text(encoding="utf-8")
+    missing = [name for name in MODULES if not re.search(rf"\b{re.escape(Path(name).name)}\b", tree)]
+    assert [name for name in missing if "__" not in name and "lessons/lesson_" not in name] == []

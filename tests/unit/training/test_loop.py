@@ -277,6 +277,7 @@ def test_another_seed_gives_another_run_from_the_same_initial_weights(uninterrup
     assert [row["train_loss"] for row in other.history] != [row["train_loss"] for row in uninterrupted.history]
 
 
+@pytest.mark.usefixtures("unchecked")  # beartype draws which items of a list it looks at
 def test_the_global_random_states_are_left_as_they_were(tmp_path):
     model = attended()
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
