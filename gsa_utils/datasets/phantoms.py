@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.random import RandomState
 
-from gsa_utils.arguments import Size, bad_value, height_and_width, unknown_name
+from gsa_utils.arguments import Size, bad_value, describe, height_and_width, unknown_name
 from gsa_utils.images import ImageSet
 
 Array = np.ndarray
@@ -184,8 +184,7 @@ def make_phantom(name: str, count: int, size: Size = 32, seed: int = 0, labels: 
     if labels is None:
         labels = torch.from_numpy(balanced.astype(np.int64))
     if not isinstance(labels, torch.Tensor) or labels.shape != (count,) or labels.min() < 0 or labels.max() > 1:
-        came = f"shape {tuple(labels.shape)}" if isinstance(labels, torch.Tensor) else type(labels).__name__
-        raise bad_value("labels", came, f"a tensor of {count} labels, each 0 or 1")
+        raise bad_value("labels", describe(labels), f"a tensor of {count} labels, each 0 or 1")
 
     y = (np.arange(height) * 2 + 1) / height - 1
     x = (np.arange(width) * 2 + 1) / width - 1

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
-from gsa_utils.arguments import Size, bad_value, whole_number
+from gsa_utils.arguments import Size, bad_value, describe, whole_number
 from gsa_utils.pixels.shards import Shards
 from gsa_utils.pixels.stream import IMAGES, blocks, grid_of, in_memory, read_batches
 
@@ -52,7 +52,7 @@ class DataMatrix:
         rank: Integral | None = None,
     ):
         if not isinstance(images, Iterable):
-            raise bad_value("images", type(images).__name__, IMAGES)
+            raise bad_value("images", describe(images), IMAGES)
         self.shards = Shards(together=sharded)
         self.columns: int | None = None
         self.informative: int | None = None

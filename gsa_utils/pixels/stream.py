@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Num
 from torch import Tensor
 
-from gsa_utils.arguments import Size, bad_value, height_and_width
+from gsa_utils.arguments import Size, bad_value, describe, height_and_width
 
 BLOCK_FLOATS = 2**22  # 16 MiB of float32 at a time
 IMAGES = "an ImageSet, a non-empty tensor or array of shape (N, C, H, W), or an iterable of batches"
@@ -58,10 +58,8 @@ def read_batches(images: Num[Tensor, "n c h w"] | Num[np.ndarray, "n c h w"] | I
         if isinstance(batch, np.ndarray):
             batch = torch.from_numpy(batch.astype(batch.dtype.newbyteorder("=")))  # a copy: the file may be read-only
         if not isinstance(batch, Tensor) or batch.ndim != 4:
-            came = (
-                f"of shape {tuple(batch.shape)}" if isinstance(batch, Tensor) else f"that is a {type(batch).__name__}"
-            )
-            raise bad_value("images", f"a batch {came} (number {number})", "batches (B, C, H, W), or (batch, labels)")
+            came = f"a batch that is {describe(batch)} (number {number})"
+            raise bad_value("images", came, "batches (B, C, H, W), or (batch, labels)")
         check_dtype(batch)
         size = size or tuple(batch.shape[-2:])
         if tuple(batch.shape[-2:]) != size:

@@ -1,7 +1,6 @@
 """A recipe says all of one run of a comparison; a result, what came of it."""
 
 import json
-import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
@@ -12,6 +11,7 @@ from gsa_utils.arguments import bad_value, check_whole, unknown_name
 from gsa_utils.attention import CLASSIFIERS
 from gsa_utils.networks.backbones import LAYERS
 from gsa_utils.networks.local_attention import PEERS
+from gsa_utils.training.checkpoints import checksum
 from gsa_utils.training.checks import check_settings
 
 # region: the true one as a constant map, where it is known
@@ -94,7 +94,7 @@ class Recipe:
     @property
     def key(self) -> str:
         """A short name of this recipe for files."""
-        return f"{zlib.crc32(json.dumps(asdict(self), sort_keys=True).encode()):08x}"
+        return checksum(json.dumps(asdict(self), sort_keys=True))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import math
 
 from torch import nn
 
-from gsa_utils.arguments import bad_value, check_positive, check_whole
+from gsa_utils.arguments import bad_value, check_positive, check_whole, describe
 from gsa_utils.images import ImageSet
 from gsa_utils.training.state import weight_maps
 
@@ -28,7 +28,7 @@ def check_sets(train: ImageSet, valid: ImageSet) -> None:
     """Raise a ValueError unless these are two sets that one model can be trained and scored on."""
     for argument, image_set in (("train", train), ("valid", valid)):
         if not isinstance(image_set, ImageSet):
-            raise bad_value(argument, type(image_set).__name__, "an ImageSet")
+            raise bad_value(argument, describe(image_set), "an ImageSet")
         if min(image_set.class_counts) == 0 or len(image_set.class_names) < 2:
             raise bad_value(argument, f"{image_set!r}", "images of every class, and at least two classes")
     if train.images.shape[1:] != valid.images.shape[1:] or list(train.class_names) != list(valid.class_names):
