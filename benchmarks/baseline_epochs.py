@@ -14,7 +14,7 @@ import joblib
 
 from gsa_utils.evaluation.scores import evaluate
 from gsa_utils.study import Recipe, load_grid
-from gsa_utils.study.run import build, images
+from gsa_utils.study.trial import build, images
 from gsa_utils.training.loop import TrainingRun, fit
 
 FOLDER = Path(__file__).resolve().parents[1] / "results" / "baseline"

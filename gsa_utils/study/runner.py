@@ -12,7 +12,7 @@ from gsa_utils.datasets.download import DataUnavailable
 from gsa_utils.datasets.load import load_image_set
 from gsa_utils.study.recipe import Recipe, Result
 from gsa_utils.study.results import append, finished, load_results
-from gsa_utils.study.run import run
+from gsa_utils.study.trial import run
 
 
 def run_all(

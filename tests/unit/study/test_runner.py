@@ -12,8 +12,8 @@ from gsa_utils.study import runner
 from gsa_utils.study.grid import load_grid
 from gsa_utils.study.recipe import Recipe
 from gsa_utils.study.results import load_results
-from gsa_utils.study.run import run
 from gsa_utils.study.runner import run_all
+from gsa_utils.study.trial import run
 
 TINY = {"dataset": "phantom-chest", "size": 16, "train_images": 12, "valid_images": 12, "epochs": 1, "rank": 4}
 

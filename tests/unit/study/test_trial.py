@@ -9,9 +9,9 @@ import torch
 
 from gsa_utils import load_image_set
 from gsa_utils.evaluation.rankings import moved
-from gsa_utils.study import run as run_module
+from gsa_utils.study import trial
 from gsa_utils.study.recipe import RANKINGS, Recipe
-from gsa_utils.study.run import build, images, ranking, run, shifted
+from gsa_utils.study.trial import build, images, ranking, run, shifted
 
 TINY = {"dataset": "phantom-chest", "size": 16, "train_images": 12, "valid_images": 12, "epochs": 1, "rank": 4}
 
@@ -45,7 +45,7 @@ def test_the_true_region_is_shown_as_a_constant_map():
 
 
 def test_half_precision_changes_the_numbers_a_little_and_not_the_kind_of_logits_or_weights(monkeypatch):
-    monkeypatch.setattr(run_module, "native_bfloat16", lambda: True)
+    monkeypatch.setattr(trial, "native_bfloat16", lambda: True)
     recipe = Recipe(**TINY, attention="mlp", at="middle")
     train = load_image_set(recipe.dataset, size=16)
     full, _ = build(recipe, train)
@@ -61,7 +61,7 @@ def test_half_precision_changes_the_numbers_a_little_and_not_the_kind_of_logits_
 
 def test_where_the_processor_only_emulates_half_precision_a_fast_run_is_made_in_float32_and_says_so():
     """Slow (5 s), as torch asks the environment what the processor can do when it is loaded."""
-    code = "from gsa_utils.study.run import *; print(run(Recipe(**{}, fast=True)).precision, native_bfloat16())"
+    code = "from gsa_utils.study.trial import *; print(run(Recipe(**{}, fast=True)).precision, native_bfloat16())"
     without = os.environ | {"ATEN_CPU_CAPABILITY": "avx2"}
     said = subprocess.run([sys.executable, "-c", code.format(TINY)], env=without, capture_output=True, text=True)
     assert said.stdout == "float32 False\n", said.stderr
@@ -69,7 +69,7 @@ def test_where_the_processor_only_emulates_half_precision_a_fast_run_is_made_in_
 
 @pytest.mark.parametrize(("native", "precision"), [(True, "bfloat16"), (False, "float32")])
 def test_a_fast_run_says_what_it_was_computed_in_and_another_is_always_float32(monkeypatch, native, precision):
-    monkeypatch.setattr(run_module, "native_bfloat16", lambda: native)
+    monkeypatch.setattr(trial, "native_bfloat16", lambda: native)
     assert run(Recipe(**TINY, fast=True)).precision == precision
     assert run(Recipe(**TINY)).precision == "float32"
 
@@ -135,4 +135,4 @@ def test_a_learned_ranking_is_the_map_of_the_same_run_without_blanking():
 
 def test_an_unknown_ranking_is_refused():
     with pytest.raises(ValueError, match="ranking: got 'anovas'.* did you mean 'anova'"):
-        run_module.ranking("anovas", Recipe(**TINY))
+        trial.ranking("anovas", Recipe(**TINY))
