@@ -38,8 +38,9 @@ $(COURSE): pyproject.toml $(CONSTRAINTS)
 	@touch $@
 
 $(TESTS): $(COURSE)
+	@mv $(COURSE) .venv/.unfinished
 	$(RUN) -m pip install $(addprefix -c ,$(CONSTRAINTS)) -e ".[course,test]"
-	@touch $@
+	@mv .venv/.unfinished $(COURSE) && touch $@
 
 tutorial: $(COURSE)  ## execute the lessons into build/tutorial/ and say what each one found
 	$(RUN) notebooks/run.py tutorial $(ARGS)

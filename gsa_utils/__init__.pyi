@@ -15,8 +15,8 @@ from .evaluation.scores import predict as predict
 from .images import ImageSet as ImageSet
 from .networks.backbones import build_backbone as build_backbone
 from .pixels.features import pixel_features as pixel_features
-from .training.loop import TrainingRun as TrainingRun
 from .training.loop import fit as fit
+from .training.state import TrainingRun as TrainingRun
 from .widgets.inspector import MapInspector as MapInspector
 from .widgets.live import LiveTraining as LiveTraining
 

@@ -205,5 +205,5 @@ def attend(model: nn.Module, attention: nn.Module, at: str | None = None) -> nn.
     hooks = model.get_submodule(at)._forward_pre_hooks.values() if at is not None else ()
     if any(isinstance(getattr(hook, "__self__", None), Attended) for hook in hooks):
         # Both would act, but the first would belong to no model any more: not trained, not saved, not frozen.
-        raise bad_value("at", repr(at), "a submodule without a map; this one has one: build the model anew")
+        raise bad_value("at", repr(at), "a submodule without a map; this one has one: detach() that first")
     return Attended(model, attention, at)

@@ -129,7 +129,9 @@ def tutorial(folder: Path, only: list[str] | None, given: dict, out: Path, timeo
     for name in dict.fromkeys(name for values in kept.values() for name in image_sets(values)):
         if reason := why_unavailable(name):
             print(f"no {name}: {reason}", flush=True)
-    print(f"{len(passed)} lessons, {min(jobs, len(passed))} at a time, each with one thread", flush=True)
+    # Else joblib tells its workers to use as many as there are CPUs for each.
+    threads = os.environ.setdefault("OMP_NUM_THREADS", "1")
+    print(f"{len(passed)} lessons, {min(jobs, len(passed))} at a time, CPU threads for each: {threads}", flush=True)
     calls = [joblib.delayed(_ran)(path, out / path.name, values, timeout) for path, values in passed.items()]
     results: dict[Path, list[str]] = {}
     failed = 0

@@ -10,11 +10,12 @@ class RefusedByThePackage(pytest.RaisesExc):
     """`pytest.raises`, within which annotations are not checked: wrong input is for the package itself to refuse."""
 
     def __enter__(self):
+        self.before = config.jaxtyping_disable
         config.update("jaxtyping_disable", True)
         return super().__enter__()
 
     def __exit__(self, *error):
-        config.update("jaxtyping_disable", False)
+        config.update("jaxtyping_disable", self.before)
         return super().__exit__(*error)
 
 

@@ -41,6 +41,11 @@ class KnockOut:
         }
 
 
+def mean_fill(image_set: ImageSet) -> UInt8[Tensor, "channels height width"]:
+    """The mean image, in bytes: what a blanked pixel shows."""
+    return image_set.images.float().mean(dim=0).round().to(torch.uint8)
+
+
 def blank(
     image_set: ImageSet,
     mask: Bool[Tensor, "height width"],
@@ -55,7 +60,7 @@ def blank(
     """
     _check_mask(image_set, mask)
     if fill is None:
-        fill = image_set.images.float().mean(dim=0).round().to(torch.uint8)  # (C, H, W)
+        fill = mean_fill(image_set)
     elif fill.shape != (wanted := image_set.images.shape[1:]) or fill.dtype != torch.uint8:
         raise bad_value("fill", describe(fill), f"uint8 pixels of shape {tuple(wanted)}, as an image has")
     return replace(image_set, images=torch.where(mask.to(fill.device), fill, image_set.images))

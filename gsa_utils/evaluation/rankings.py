@@ -48,10 +48,10 @@ def moved(
 
     Args:
         rule: "far" for at least a quarter of the image in either direction; "anywhere" for any roll that changes
-            something (a band that is moved along itself does not), of a map that is not constant.
+            something (a band that is moved along itself does not).
 
     Raises:
-        ValueError: another rule.
+        ValueError: another rule, or a constant map, which is the same anywhere.
     """
     generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
     if rule == "far":
@@ -59,6 +59,8 @@ def moved(
         return weights.roll(far, dims=(0, 1))
     if rule != "anywhere":
         raise unknown_name("rule", rule, ("far", "anywhere"))
+    if weights.unique().numel() < 2:
+        raise bad_value("weights", "a constant map", "one that differs from place to place")
     elsewhere = weights
     while torch.equal(elsewhere, weights):
         place = torch.randint(1, weights.numel(), (), generator=generator).item()

@@ -79,12 +79,13 @@ def _logits(model: nn.Module, image_set: ImageSet, batch_size: int) -> Float[Ten
 def _auroc(logits: Float[Tensor, "n classes"], labels: Tensor) -> float:
     """By the odds of each class against the rest: probabilities are rounded to 1 where a confident model is sure.
 
-    NaN where a logit is no finite number, like the loss: the caller says what that means.
+    NaN where a logit is NaN, like the loss: the caller says what that means.
     """
-    if not torch.isfinite(logits).all():
+    if torch.isnan(logits).any():
         return float("nan")
     scores = []
     for one in range(logits.shape[1]):
         rest = torch.cat([logits[:, :one], logits[:, one + 1 :]], dim=1).double().logsumexp(dim=1)
-        scores.append(roc_auc_score(labels == one, logits[:, one] - rest))
+        order = torch.unique(logits[:, one] - rest, return_inverse=True)[1]  # an infinite logit has a place in it too
+        scores.append(roc_auc_score(labels == one, order))
     return float(sum(scores) / len(scores))

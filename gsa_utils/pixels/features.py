@@ -22,6 +22,7 @@ from gsa_utils.arguments import Size, bad_value
 from gsa_utils.images import ImageSet
 from gsa_utils.pixels.eigen import from_gram, from_image_gram, from_sketch
 from gsa_utils.pixels.gram import DataMatrix
+from gsa_utils.pixels.shards import Shards
 
 LARGEST_GRAM = 2**14  # rows of a 1 GiB float32 matrix; above it the Gram matrix is sketched
 
@@ -48,17 +49,18 @@ def pixel_features(
     Raises:
         ValueError: images of a wrong shape, type or value; a rank or a grid that they can't have.
     """
-    matrix = DataMatrix(images.images if isinstance(images, ImageSet) else images, size, sharded, rank)
-    few = matrix.columns is not None and matrix.columns < matrix.pixels  # of a stream nobody knows yet
-    if rank is None:
-        features = matrix.intensities()
-    elif few and matrix.columns <= LARGEST_GRAM:
-        features = from_image_gram(matrix, rank)
-    elif matrix.pixels <= LARGEST_GRAM:
-        features = from_gram(matrix, rank)
-    else:
-        features = from_sketch(matrix, rank, widest=LARGEST_GRAM**2 // matrix.pixels)
-    matrix.shards.leave()
+    images = images.images if isinstance(images, ImageSet) else images
+    with Shards(together=sharded) as shards:
+        matrix = DataMatrix(images, size, shards, rank)
+        few = matrix.columns is not None and matrix.columns < matrix.pixels  # of a stream nobody knows yet
+        if rank is None:
+            features = matrix.intensities()
+        elif few and matrix.columns <= LARGEST_GRAM:
+            features = from_image_gram(matrix, rank)
+        elif matrix.pixels <= LARGEST_GRAM:
+            features = from_gram(matrix, rank)
+        else:
+            features = from_sketch(matrix, rank, widest=LARGEST_GRAM**2 // matrix.pixels)
     if not matrix.informative:
         raise bad_value("images", "only constant images", "at least one image whose pixels differ")
     return (features / matrix.informative**0.5).T.reshape(1, -1, *matrix.grid).contiguous()

@@ -37,7 +37,7 @@ class DataMatrix:
     Args:
         images: as for `pixel_features`, an ImageSet excepted.
         size: of the grid, where it is coarser than the images.
-        sharded: whether the images of other processes count too.
+        shards: the processes whose images count too; None for this one alone.
         rank: of the features that are wanted, the same in all processes; None for X itself, of images in memory only.
 
     Raises:
@@ -48,12 +48,12 @@ class DataMatrix:
         self,
         images: Num[Tensor, "n c h w"] | Num[np.ndarray, "n c h w"] | Iterable,
         size: Size | None = None,
-        sharded: bool = True,
+        shards: Shards | None = None,
         rank: Integral | None = None,
     ):
         if not isinstance(images, Iterable):
             raise bad_value("images", describe(images), IMAGES)
-        self.shards = Shards(together=sharded)
+        self.shards = shards or Shards(together=False)
         self.columns: int | None = None
         self.informative: int | None = None
         self._images, self._begun = images, None

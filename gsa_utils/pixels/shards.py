@@ -62,8 +62,12 @@ class Shards:
             dist.broadcast(value, src=0, group=self.group)
         return value
 
-    def leave(self) -> None:
-        """Close the connections of this exchange, once all processes have come here."""
+    def __enter__(self) -> "Shards":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        """Close the connections of this exchange: once all processes have come here, or at once after an error."""
         if self.group:
-            dist.barrier(self.group)
+            if kind is None:
+                dist.barrier(self.group)
             dist.destroy_process_group(self.group)

@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 import torch
+from accelerate import PartialState
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -11,15 +12,17 @@ from gsa_utils.arguments import bad_value, unknown_name
 from gsa_utils.attention import CLASSIFIERS, FreeMap, GlobalSpatialAttention, WeightMap, attend
 from gsa_utils.datasets.load import load_image_set
 from gsa_utils.evaluation import rankings
-from gsa_utils.evaluation.knockout import blank
+from gsa_utils.evaluation.knockout import blank, mean_fill
 from gsa_utils.evaluation.maps import localisation
 from gsa_utils.evaluation.saliency import grad_cam, mean_local_map
+from gsa_utils.evaluation.scores import evaluate
 from gsa_utils.images import ImageSet
 from gsa_utils.networks.backbones import LAYERS, build_backbone
 from gsa_utils.networks.local_attention import PEERS, add_local_attention
 from gsa_utils.pixels.features import pixel_features
 from gsa_utils.study.recipe import LEARNED, RANKINGS, Recipe, Result
-from gsa_utils.training.loop import TrainingRun, evaluate, fit
+from gsa_utils.training.loop import fit
+from gsa_utils.training.state import TrainingRun
 
 
 def native_bfloat16() -> bool:
@@ -28,7 +31,7 @@ def native_bfloat16() -> bool:
     A CPU without AVX512-BF16 or AMX emulates it: a training step then takes 13 to 16 times as long as in float32.
     ATEN_CPU_CAPABILITY=avx2 in the environment (torch's own variable) makes a CPU that has it look like one without.
     """
-    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    device = PartialState().device
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     has_avx512 = torch.backends.cpu.get_cpu_capability() == "AVX512"
@@ -93,7 +96,7 @@ def images(recipe: Recipe) -> tuple[ImageSet, ImageSet, ImageSet]:
         train, valid = (replace(s, labels=s.labels[torch.randperm(len(s), generator=dealt)]) for s in (train, valid))
     if recipe.ranking is not None:
         mask = rankings.top_pixels(ranking(recipe.ranking, recipe), recipe.share, recipe.seed)
-        mean = train.images.float().mean(dim=0).round().to(torch.uint8)
+        mean = mean_fill(train)
         train, valid, test = (blank(s, ~mask if recipe.keep else mask, mean) for s in (train, valid, test))
     return train, valid, test
 

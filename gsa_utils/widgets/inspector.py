@@ -225,11 +225,12 @@ class MapInspector(Panel):
         self.start.disabled, self.cancel.disabled = True, False
         self.result.value, self.progress.value, self.status.value = "", 0, self.scene.missing()
         scene, view = self.scene, self.view
+        blanked = scene.blanked_in_words(view)
         # Off the main thread: the other controls go on working meanwhile.
         self._job = Job(
             lambda step: knock_out(scene.model, scene.image_set, scene.mask(view), on_step=step),
             on_step=self._step,
-            on_end=lambda job: self._ended(job, scene.blanked_in_words(view)),
+            on_end=lambda job: self._ended(job, blanked),
         )
 
     @_reported

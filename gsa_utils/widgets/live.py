@@ -6,11 +6,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from importlib.util import find_spec
 from types import FrameType
 
 from gsa_utils.arguments import check_whole
-from gsa_utils.training.loop import TrainingRun
+from gsa_utils.training.state import TrainingRun
 from gsa_utils.widgets.still import with_still
 
 ALT = "Loss curves of training and validation, and the map of the last epoch."
@@ -125,4 +124,10 @@ class _Screen:
 def _in_a_notebook() -> bool:
     """A kernel with widgets: what is not imported yet is not imported for the question."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    return hasattr(shell, "kernel") and find_spec("ipywidgets") is not None
+    if not hasattr(shell, "kernel"):
+        return False
+    try:
+        import ipywidgets  # noqa: F401
+    except ImportError:
+        return False
+    return True

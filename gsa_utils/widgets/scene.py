@@ -24,7 +24,7 @@ from gsa_utils.plots import overlay as pictures
 from gsa_utils.plots.scores import loss_axis, losses
 from gsa_utils.plots.style import DIFFERENCES
 from gsa_utils.training.checkpoints import checksum
-from gsa_utils.training.loop import TrainingRun
+from gsa_utils.training.state import TrainingRun
 from gsa_utils.widgets.view import BLANKED, View, decimals
 
 # A run, one plain map, or one an epoch, the last of which is kept.

@@ -140,6 +140,17 @@ while not Path({other!r}).exists():
     assert "2 lessons, 2 at a time" in said
 
 
+def test_tutorial_gives_each_lesson_one_thread_unless_told(write, call, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # so that it comes back as it was
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    write(_01_a=lesson("import os", found='print("threads:", os.environ.get("OMP_NUM_THREADS"))'))
+    status, said = call("tutorial", "--jobs", "1")
+    assert status == 0, said
+    assert "threads: 1" in said
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert "threads: 2" in call("tutorial", "--jobs", "1")[1]
+
+
 @pytest.mark.parametrize("command", ["tutorial", "refresh", "check"])
 def test_no_lessons_at_all_is_a_failure(call, command):
     assert call(command)[0] == 2

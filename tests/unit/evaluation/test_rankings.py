@@ -55,6 +55,12 @@ def test_moved_anywhere_is_a_roll_that_changes_something_and_draws_on_from_its_g
         assert not torch.equal(elsewhere, band)
 
 
+@pytest.mark.parametrize("flat", [torch.zeros(3, 4), torch.ones(3, 4, dtype=torch.bool)], ids=["map", "mask"])
+def test_a_constant_map_is_the_same_anywhere_and_is_refused(flat):
+    with pytest.raises(ValueError, match="weights: got a constant map"):
+        moved(flat, "anywhere")
+
+
 def test_another_rule_of_moving_is_refused():
     with pytest.raises(ValueError, match="rule: got 'near', expected one of far, anywhere"):
         moved(torch.eye(4), "near")

@@ -113,6 +113,14 @@ def test_scores_are_those_of_scikit_learn_ties_and_sure_models_included(classes)
         assert came["auroc"] == pytest.approx(sum(each) / classes)
 
 
+def test_an_infinite_logit_has_its_place_in_the_order():
+    logits = torch.randn(30, 2, generator=torch.Generator().manual_seed(0))
+    finite = evaluate(Logits(logits), IMAGES)["auroc"]
+    lowest = (logits[:, 0] - logits[:, 1]).argmin()
+    logits[lowest, 0] = -torch.inf
+    assert evaluate(Logits(logits), IMAGES)["auroc"] == pytest.approx(finite)
+
+
 def test_logits_that_are_no_numbers_have_no_auroc():
     logits = torch.randn(30, 2, generator=torch.Generator().manual_seed(0))
     logits[3, 1] = torch.nan

@@ -443,10 +443,10 @@ def test_a_text_restores_the_very_same_view(panel):
     assert panel.status.value == ""
 
 
-def test_a_text_restores_what_every_tab_shows_in_a_new_panel(panel, run):
+def test_a_text_restores_what_every_tab_shows_in_a_new_panel(panel, run, free):
     panel.position.value, panel.epoch.value, panel.opacity.value, panel.blanked.value = 5, 2, 70, "rectangle"
     panel.row.value, panel.column.value, panel.rows.value, panel.other.value = 3, 8, (1, 4), "itself"
-    restored = MapInspector(run, VALID, panel.scene.others)
+    restored = MapInspector(run, VALID, {"free map": free, "itself": run})
     restored.view_text = panel.view_text
     for tab in TABS:
         show(panel, tab)
