@@ -316,7 +316,7 @@ OTHER_NAMES = make_phantom("phantom-face", 10, 16)
 @pytest.mark.parametrize(
     ("argument", "settings", "words"),
     [
-        ("train", {"train": TRAIN.images}, ["Tensor", "an ImageSet"]),
+        ("train", {"train": TRAIN.images}, ["tensor", "an ImageSet"]),
         ("valid", {"valid": None}, ["NoneType", "an ImageSet"]),
         ("train", {"train": ONE_CLASS}, ["0 b", "images of every class"]),
         ("valid", {"valid": ONE_CLASS}, ["0 b", "images of every class"]),
