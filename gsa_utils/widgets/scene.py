@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from gsa_utils.arguments import bad_value, describe
-from gsa_utils.attention import WeightMap
 from gsa_utils.evaluation.knockout import KnockOut
 from gsa_utils.evaluation.maps import stability
 from gsa_utils.evaluation.scores import predict
@@ -24,7 +23,7 @@ from gsa_utils.plots import overlay as pictures
 from gsa_utils.plots.scores import loss_axis, losses
 from gsa_utils.plots.style import DIFFERENCES
 from gsa_utils.training.checkpoints import checksum
-from gsa_utils.training.state import TrainingRun
+from gsa_utils.training.state import TrainingRun, weight_maps
 from gsa_utils.widgets.view import BLANKED, View, decimals
 
 # A run, one plain map, or one an epoch, the last of which is kept.
@@ -270,7 +269,7 @@ def _maps_of(argument: str, called: str, given: Maps) -> tuple[list[Float[Tensor
 
 
 def _features(model: nn.Module) -> Float[Tensor, "features h w"] | None:
-    for part in model.modules():
-        if isinstance(part, WeightMap) and hasattr(part, "features"):
+    for part in weight_maps(model):
+        if hasattr(part, "features"):
             return part.features[0].detach().cpu()
     return None
