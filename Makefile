@@ -23,8 +23,8 @@ PROXIES := HTTP_PROXY HTTPS_PROXY ALL_PROXY http_proxy https_proxy all_proxy
 OFFLINE := GSA_REQUIRE_DATA= GSA_DATA='$(CURDIR)/build/no-data' NO_PROXY= no_proxy= $(PROXIES:%=%=http://127.0.0.1:9)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-tests tutorial lab test test-offline notebooks links lint bench bench-guard constraints floors \
-	clean
+.PHONY: help install install-tests tutorial lab test test-offline test-platforms notebooks links lint bench bench-guard \
+	constraints floors clean
 
 help:  ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,13 @@ test-offline: $(TESTS)  ## the data tests and the tutorial with no data and no n
 	rm -rf build/no-data && mkdir -p build/no-data
 	$(OFFLINE) $(RUN) -m pytest tests/unit/datasets
 	$(OFFLINE) $(RUN) notebooks/run.py tutorial --out build/tutorial-offline
+
+test-platforms: $(TESTS) build/uv  ## lessons in Pythons that imitate Colab and Kaggle, in build/platforms (12 GB, half an hour)
+	for platform in colab:3.13 kaggle:3.12; do \
+		name=$${platform%:*} && folder=build/platforms/$$name && \
+		build/uv/bin/uv venv --quiet --clear --seed --python $${platform#*:} $$folder && \
+		build/uv/bin/uv pip install --quiet --no-config --python $$folder -r tests/platforms/$$name.txt && \
+		$(ONE_THREAD) $(RUN) tests/platforms/imitate.py $$folder/bin/python $(ARGS) || exit; done
 
 notebooks: $(COURSE)  ## re-execute the committed lessons in place and clean them (ARGS="--only 03")
 	$(ONE_THREAD) $(RUN) notebooks/run.py refresh $(ARGS)
