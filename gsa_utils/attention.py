@@ -122,7 +122,7 @@ class GlobalSpatialAttention(WeightMap):
         super().__init__()
         if not isinstance(features, Tensor) or features.ndim != 4 or len(features) != 1 or not features.numel():
             raise bad_value("features", describe(features), "a tensor (1, K, H, W), as pixel_features returns it")
-        if not features.is_floating_point() or not torch.isfinite(features).all():
+        if not features.is_floating_point() or not (features.is_meta or torch.isfinite(features).all()):
             raise bad_value("features", f"{features.dtype} values, not all of them finite numbers", "finite floats")
         if not whole_number(hidden, 0):
             raise bad_value("hidden", hidden, "0 for logistic regression, or the width of the hidden layer")

@@ -1,7 +1,8 @@
 """Runs the lessons. `python notebooks/run.py COMMAND --help` says more.
 
 tutorial  executes them into build/tutorial/ and says what each one found; the lessons themselves stay untouched
-refresh   executes them in place with their default parameters and cleans them, for committing
+refresh   executes them in place with their default parameters and cleans them, for committing; results/lessons.csv
+          says what each one took
 check     says what keeps a lesson from being committed
 """
 
@@ -9,16 +10,17 @@ import argparse
 import ast
 import os
 import sys
-import time
 from functools import cache
 from pathlib import Path
 
 import clean
+import cost
 import joblib
 from nbformat import NotebookNode
 
 HERE = Path(__file__).resolve().parent
 OUT = HERE.parent / "build" / "tutorial"
+TABLE = HERE.parent / "results" / "lessons.csv"
 CELL_TIMEOUT = 1800  # seconds: papermill itself would wait for ever
 STAND_IN = {"london-faces": "phantom-face", "retinamnist": "phantom-retina"}  # the chest stands in for every other set
 
@@ -137,10 +139,10 @@ def tutorial(folder: Path, only: list[str] | None, given: dict, out: Path, timeo
     failed = 0
     # Processes: kernels started from threads of one process get in each other's way.
     for done in joblib.Parallel(n_jobs=min(jobs, len(calls)), return_as="generator_unordered")(calls):
-        target, results[target], ok, seconds = done
+        target, results[target], ok, took = done
         failed += not ok
         said = "; ".join(results[target]) or "showed nothing in cells tagged `found`"
-        print(f"[{len(results)}/{len(passed)}] {target.stem}: {seconds:.0f} s, {said}", flush=True)
+        print(f"[{len(results)}/{len(passed)}] {target.stem}: {took}, {said}", flush=True)
     print("\nWhat each lesson found, and where to read it (`make lab` opens JupyterLab):")
     for target, lines in sorted(results.items()):
         print(f"\n  {os.path.relpath(target)}", *lines, sep="\n    ")
@@ -148,14 +150,14 @@ def tutorial(folder: Path, only: list[str] | None, given: dict, out: Path, timeo
     return 1 if failed else 0
 
 
-def _ran(path: Path, target: Path, values: dict, timeout: int) -> tuple[Path, list[str], bool, float]:
+def _ran(path: Path, target: Path, values: dict, timeout: int) -> tuple[Path, list[str], bool, cost.Cost]:
     """What a lesson found, or why it failed: whatever stops one must not keep the next from running."""
-    start = time.monotonic()
-    try:
-        said, ok = found(execute(path, target, values, timeout)), True
-    except Exception as error:
-        said, ok = [f"FAILED: {_why(error)}"], False
-    return target, said, ok, time.monotonic() - start
+    with cost.measured() as took:
+        try:
+            said, ok = found(execute(path, target, values, timeout)), True
+        except Exception as error:
+            said, ok = [f"FAILED: {_why(error)}"], False
+    return target, said, ok, took
 
 
 def _defaults(path: Path) -> dict:
@@ -172,23 +174,24 @@ def _why(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def refresh(folder: Path, only: list[str] | None, timeout: int) -> int:
+def refresh(folder: Path, only: list[str] | None, timeout: int, table: Path) -> int:
     refused = False
     for path in lessons(folder, only):
-        start = time.monotonic()
-        try:
-            nb = clean.clean(execute(path, timeout=timeout))
-            wrong = clean.problems(nb)
-        except Exception as error:  # as above
-            wrong = [_why(error)]
+        with cost.measured() as took:
+            try:
+                nb = clean.clean(execute(path, timeout=timeout))
+                wrong = clean.problems(nb)
+            except Exception as error:  # as above
+                wrong = [_why(error)]
         if not wrong:
             # A reader, or a second run after an interruption, meets the old notebook or the new one, never a half.
             part = path.with_suffix(".part")
             part.write_text(clean.text(nb), encoding="utf-8")
             part.replace(path)
+            cost.keep(table, path.stem, took, [lesson.stem for lesson in lessons(folder)])
         refused |= bool(wrong)
         said = "REFUSED, left as it was" if wrong else "refreshed"
-        print(f"{path.stem}: {said}, {time.monotonic() - start:.0f} s", *wrong, sep="\n  ", flush=True)
+        print(f"{path.stem}: {said}, {took}", *wrong, sep="\n  ", flush=True)
     return 1 if refused else 0
 
 
@@ -211,6 +214,8 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("--folder", type=Path, default=HERE, help="where the lessons lie")
         if name != "check":
             command.add_argument("--timeout", type=int, default=CELL_TIMEOUT, help="seconds for one cell")
+        if name == "refresh":
+            command.add_argument("--table", type=Path, default=TABLE, help="where a row says what a lesson took")
         if name == "tutorial":
             command.add_argument("--out", type=Path, default=OUT, help="for the executed lessons")
             command.add_argument("--jobs", type=int, default=min(2, joblib.cpu_count()), help="lessons at a time")
@@ -221,7 +226,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "check":
             return check(folder, options.only)
         if options.command == "refresh":
-            return refresh(folder, options.only, options.timeout)
+            return refresh(folder, options.only, options.timeout, options.table)
         given = {name: _value(value) for name, value in options.given}
         return tutorial(folder, options.only, given, options.out.resolve(), options.timeout, max(1, options.jobs))
     except ValueError as error:  # a mistake on the command line or in a parameters cell, found before anything ran

@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from gsa_utils.evaluation.maps import stability
 from gsa_utils.lessons.answers import WrongAnswer, compare, random
 
 if TYPE_CHECKING:
@@ -48,6 +47,8 @@ def check_surest_mistake(panel: "MapInspector", answer: int | None) -> None:
 
 def check_settled(panel: "MapInspector", answer: int | None) -> None:
     """Exercise 5.2: the first epoch, from 1, whose map has a rank correlation of 0.9 or more with the kept one."""
+    from gsa_utils.evaluation.maps import stability  # with scikit-learn: 70 MB that some lessons never need
+
     maps = panel.scene.maps
     if not _started("5.2", answer, len(maps) + 1, first=1):
         return

@@ -5,6 +5,7 @@ import os
 import platform
 
 import joblib
+import scipy.linalg  # noqa: F401  what is not loaded yet cannot be held to one thread
 import torch
 from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits

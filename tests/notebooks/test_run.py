@@ -1,8 +1,10 @@
 """notebooks/run.py and notebooks/clean.py, on notebooks of a few lines."""
 
 import base64
+import csv
 import json
 import os
+import re
 from pathlib import Path
 
 import clean
@@ -51,11 +53,16 @@ def write(tmp_path):
 
 
 @pytest.fixture
-def call(tmp_path, capsys):
+def table(tmp_path_factory):
+    return tmp_path_factory.mktemp("results") / "lessons.csv"
+
+
+@pytest.fixture
+def call(tmp_path, table, capsys):
     """Runs the command line on the notebooks in tmp_path; gives the exit status and what was printed."""
 
     def call(command, *arguments):
-        out = ["--out", str(tmp_path / "out")] if command == "tutorial" else []
+        out = {"tutorial": ["--out", str(tmp_path / "out")], "refresh": ["--table", str(table)]}.get(command, [])
         status = run.main([command, "--folder", str(tmp_path), *out, *arguments])
         return status, "".join(capsys.readouterr())
 
@@ -97,7 +104,7 @@ def test_tutorial_goes_on_after_a_failure_and_says_what_was_found(write, call, t
     before = {path: path.read_bytes() for path in tmp_path.glob("*.ipynb")}
     status, said = call("tutorial", "-p", "epochs", "3", "--timeout", "2")
     assert status == 1
-    assert f"s, 3 epoch under {os.sys.prefix}; 'the last line'" in said
+    assert re.search(rf"01_good: \d+ s, 0\.\d\d GB, 3 epoch under {os.sys.prefix}; 'the last line'", said)
     assert "02_bad: " in said
     assert said.count("FAILED: RuntimeError: too few images") == 2  # as it happens, and at the end
     assert "FAILED: CellTimeoutError" in said
@@ -163,7 +170,7 @@ def test_tutorial_says_that_data_is_missing_and_takes_a_phantom(write, call):
     assert status == 0
     assert "04_real runs on phantom-chest in place of pneumoniamnist\n" in said
     assert "no pneumoniamnist: pneumoniamnist.npz is not here\n" in said
-    assert "s, phantom-chest\n" in said
+    assert "GB, phantom-chest\n" in said
 
 
 @pytest.mark.usefixtures("_offline")
@@ -224,7 +231,12 @@ def test_refresh_cleans_and_running_it_again_changes_nothing(write, call, tmp_pa
     assert sorted(p.name for p in tmp_path.iterdir()) == [path.name]
 
 
-def test_refresh_leaves_a_lesson_alone_that_it_refuses(write, call, tmp_path):
+def rows(table):
+    with table.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_refresh_leaves_a_lesson_alone_that_it_refuses(write, call, table, tmp_path):
     write(_01_bad=lesson("assert set_up == 2, 'the map is upside down'"), _02_good=lesson())
     before = (tmp_path / "01_bad.ipynb").read_bytes()
     status, said = call("refresh")
@@ -233,6 +245,27 @@ def test_refresh_leaves_a_lesson_alone_that_it_refuses(write, call, tmp_path):
     assert "AssertionError: the map is upside down" in said
     assert "02_good: refreshed" in said
     assert (tmp_path / "01_bad.ipynb").read_bytes() == before
+    assert [row["lesson"] for row in rows(table)] == ["02_good"]
+
+
+def test_refresh_keeps_what_a_lesson_took_and_the_rows_of_the_others(write, call, table):
+    held = "held = bytearray(b'x') * (150 * 10**6)"
+    child = f"import time; {held}; time.sleep(2)"
+    write(
+        _01_alone=lesson(),
+        _02_beside=lesson(held, f"import subprocess, sys\n_ = subprocess.run([sys.executable, '-c', {child!r}])"),
+    )
+    others = "lesson,seconds,peak_mb,processes\n00_gone,1,2,3\n01_alone,1,2,3\n02_beside,4,5,6\n"
+    table.write_text(others)
+    status, said = call("refresh", "--only", "02")
+    assert status == 0
+    first, second = rows(table)
+    assert (first["lesson"], first["seconds"], first["peak_mb"], first["date"]) == ("01_alone", "1", "2", "")
+    assert (second["lesson"], second["processes"]) == ("02_beside", "2")
+    assert 300 < int(second["peak_mb"]) < 450
+    assert 2 <= int(second["seconds"]) < 60
+    assert f"02_beside: refreshed, {second['seconds']} s, {int(second['peak_mb']) / 1000:.2f} GB" in said
+    assert all(second[name] for name in ("threads", "date", "versions", "machine"))
 
 
 def figure(data=FIGURE, **metadata):
