@@ -1,6 +1,7 @@
 """The committed tables are whole, and the lessons' numbers follow from them: recomputed here without the package."""
 
 import csv
+import math
 import re
 from itertools import combinations, product
 from pathlib import Path
@@ -241,6 +242,34 @@ def test_lesson_07_remove_and_retrain(name, keep, ranking, called):
 def costs(name: str) -> list[dict[str, str]]:
     with (ROOT / "results" / name).open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+LESSONS = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+
+
+def test_it_was_measured_what_each_lesson_takes():
+    assert [row["lesson"] for row in costs("lessons.csv")] == LESSONS
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_the_top_of_a_lesson_says_what_it_takes(lesson):
+    """At least what was measured: nobody waits longer than they were told, or runs out of memory.
+
+    Seconds at most twice that: a lesson takes up to twice as long beside other work, and so does its next measurement.
+    Memory hardly varies: a quarter more, and what rounding up to 0.1 GB adds.
+    """
+    top = nbformat.read(ROOT / "notebooks" / f"{lesson}.ipynb", as_version=4).cells[0].source
+    (found,) = re.findall(r"(\d+) minutes of .* about (\d+) seconds on two CPU cores and need (\d\.\d) GB", top)
+    minutes, seconds, gigabytes = map(float, found)
+    (took,) = [row for row in costs("lessons.csv") if row["lesson"] == lesson]
+    assert 10 <= minutes <= 60
+    assert float(took["seconds"]) <= seconds <= 5 * math.ceil(2 * float(took["seconds"]) / 5)
+    assert float(took["peak_mb"]) / 1000 <= gigabytes <= 1.25 * float(took["peak_mb"]) / 1000 + 0.1
+
+
+def test_every_lesson_runs_where_2_gb_are_there():
+    """Binder ends a session above 2 GB, of which JupyterLab itself needs 0.15."""
+    assert all(float(row["peak_mb"]) < 1500 for row in costs("lessons.csv"))
 
 
 @pytest.mark.parametrize("side", ["28", "64", "224"])
