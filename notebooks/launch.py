@@ -4,6 +4,7 @@ Colab, Kaggle and the like bring PyTorch and most of the rest in versions of the
 installed under the constraint that nothing which is there changes.
 """
 
+import csv
 import importlib
 import os
 import re
@@ -16,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 COURSE = Path(__file__).resolve().parents[1]
+LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # a container's: cgroup v2, v1
 FRONT_END = {"jupyterlab", "papermill"}  # of the course, but a running notebook has one
 
 
@@ -42,6 +44,26 @@ def prepare() -> None:
         print(f"installing {', '.join(missing)}; nothing that is installed is changed", flush=True)
         _install([needed()[name] for name in missing])
     _import_from_here()
+    print(memory())
+
+
+def memory() -> str:
+    """What results/lessons.csv and the memory of this machine say about the lessons, in one sentence."""
+    with (COURSE / "results/lessons.csv").open(encoding="utf-8") as file:
+        peaks = {row["lesson"][:2]: int(row["peak_mb"]) / 1000 for row in csv.DictReader(file)}
+    there = available() / 1e9
+    short = [f"{lesson} ({peak:.1f} GB)" for lesson, peak in peaks.items() if peak > there]
+    if not short:
+        return f"memory: enough for every lesson, the largest takes {max(peaks.values()):.1f} GB"
+    return f"memory: {there:.1f} GB are free; the kernel may be ended without a word in lessons {', '.join(short)}"
+
+
+def available() -> int:
+    """Bytes that a process may take here: what is free, and no more than its container is allowed."""
+    import psutil  # ipykernel brings it
+
+    limits = [Path(limit).read_text().strip() for limit in LIMITS if os.access(limit, os.R_OK)]
+    return min([psutil.virtual_memory().available, *(int(limit) for limit in limits if limit.isdecimal())])
 
 
 def needed() -> dict[str, str]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from importlib.metadata import PathDistribution
 from pathlib import Path
+from types import SimpleNamespace
 
 import clean
 import launch
@@ -42,7 +43,8 @@ def github(tmp_path_factory):
     course = folder / links.current()
     shutil.copytree(ROOT / "gsa_utils", course / "gsa_utils", ignore=shutil.ignore_patterns("__pycache__"))
     (course / "notebooks").mkdir()
-    for name in ("notebooks/launch.py", "pyproject.toml"):
+    (course / "results").mkdir()
+    for name in ("notebooks/launch.py", "pyproject.toml", "results/lessons.csv"):
         shutil.copy(ROOT / name, course / name)
     _git("init", cwd=course)
     _git("add", ".", cwd=course)
@@ -236,3 +238,30 @@ def test_distributions_that_pip_could_not_read_are_no_constraint(monkeypatch, tm
         (tmp_path / folder / "METADATA").write_text(f"Metadata-Version: 2.1\n{text}\n")
     monkeypatch.setattr(launch, "distributions", lambda: map(PathDistribution, sorted(tmp_path.iterdir())))
     assert list(launch.kept()) == ["good==1.2+cu128"]
+
+
+@pytest.fixture
+def gigabytes(monkeypatch, tmp_path):
+    """Has as much memory free, and a container with such a limit (none: no container)."""
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/lessons.csv").write_text("lesson,seconds,peak_mb\n01_one,20,600\n02_two,30,1400\n")
+    monkeypatch.setattr(launch, "COURSE", tmp_path)
+
+    def gigabytes(free, limit=None):
+        monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=free * 10**9))
+        (tmp_path / "memory.max").write_text("max" if limit is None else str(limit * 10**9))
+        monkeypatch.setattr(launch, "LIMITS", (str(tmp_path / "memory.max"), str(tmp_path / "no such file")))
+
+    return gigabytes
+
+
+def test_where_memory_is_enough_the_largest_need_is_stated(gigabytes):
+    gigabytes(8)
+    assert launch.memory() == "memory: enough for every lesson, the largest takes 1.4 GB"
+
+
+@pytest.mark.parametrize(("free", "limit"), [(1, None), (8, 1), (1, 8)])
+def test_lessons_that_need_more_memory_than_there_is_are_named_with_their_need(gigabytes, free, limit):
+    gigabytes(free, limit)
+    said = "memory: 1.0 GB are free; the kernel may be ended without a word in lessons 02 (1.4 GB)"
+    assert launch.memory() == said

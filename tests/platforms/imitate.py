@@ -7,6 +7,9 @@ copy of the committed course stands in for GitHub: git is told to take one for t
 
 Each lesson has a kernel of its own that starts in the platform's folder, as a kernel does after a restart there; the
 last one is then run once more in another folder.
+
+With `--memory 1` (root, Linux, cgroup v1) each kernel and what it starts are held to 1 GB, as in a container: beyond it
+the system takes back what it can read again from disk, and ends a process where that is not enough.
 """
 
 import argparse
@@ -34,13 +37,24 @@ def frozen(python: Path) -> dict[str, str]:
     return {one["name"]: one["version"] for one in found}
 
 
-def imitate(python: Path, scratch: Path) -> None:
+def held(to: float) -> Path:
+    """A new group of processes that may have so many GB together, swapped ones included."""
+    group = Path("/sys/fs/cgroup/memory/gsa-course")
+    group.mkdir(exist_ok=True)
+    for limit in ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes"):
+        (group / limit).write_text(str(int(to * 1e9)))
+    return group
+
+
+def imitate(python: Path, scratch: Path, group: Path | None) -> None:
     """Has every kernel from here on run under `python`, without a path to this checkout, with a GitHub of our own."""
     github = scratch / "github"
     subprocess.run(["git", "clone", "--quiet", "--bare", ROOT, github / links.current()], check=True)
     kernel = scratch / "jupyter/kernels/platform"
     kernel.mkdir(parents=True)
     started = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    if group is not None:
+        started = ["sh", "-c", f'echo $$ > {group}/tasks; exec "$@"', "sh", *started]
     (kernel / "kernel.json").write_text(json.dumps({"argv": started, "display_name": "platform", "language": "python"}))
     os.environ.pop("PYTHONPATH", None)
     os.environ |= {
@@ -72,11 +86,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("python", type=Path, help="the platform's interpreter")
     parser.add_argument("--lessons", nargs="+", default=["01", "02", "03", "04", "06"], help="how their names begin")
+    parser.add_argument("--memory", type=float, metavar="GB", help="for a kernel and all that it starts")
     options = parser.parse_args()
     python = options.python.absolute()  # not resolved: a venv's interpreter is a link
     before = frozen(python)
     with TemporaryDirectory() as scratch:
-        imitate(python, Path(scratch))
+        imitate(python, Path(scratch), held(options.memory) if options.memory else None)
         lessons = run.lessons(ROOT / "notebooks", options.lessons)
         good = [ran(lesson, Path(scratch, "content")) for lesson in lessons]
         good.append(ran(lessons[-1], Path(scratch, "elsewhere")))
