@@ -1,11 +1,14 @@
 # Needs GNU make and Python 3.11 or newer; everything else lands in .venv.
 #   make PYTHON=python3.12 tutorial    another interpreter
 #   make CONSTRAINTS= test             the newest versions instead of the tested ones
+#   make TORCH=cpu tutorial            PyTorch without CUDA (TORCH=pypi: the index's own build)
 #   make tutorial ARGS="--only 03 -p epochs 5"
 PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
+TORCH ?= auto
 ARGS ?=
 JOBS ?= 2
+REPO ?= $(shell git remote get-url origin 2> /dev/null)
 
 # What a learner needs, and what the tests need beyond that (browsers' driver, dask, voila): 0.3 GB are spared without.
 COURSE := .venv/.course
@@ -20,26 +23,34 @@ PROXIES := HTTP_PROXY HTTPS_PROXY ALL_PROXY http_proxy https_proxy all_proxy
 OFFLINE := GSA_REQUIRE_DATA= GSA_DATA='$(CURDIR)/build/no-data' NO_PROXY= no_proxy= $(PROXIES:%=%=http://127.0.0.1:9)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-tests tutorial lab test test-offline notebooks lint bench bench-guard constraints floors clean
+.PHONY: help install install-tests tutorial lab test test-offline test-platforms notebooks links lint bench bench-guard \
+	constraints floors clean
 
 help:  ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-install: $(COURSE)  ## make .venv with the tested versions (about 6 GB on Linux, where torch brings CUDA along)
+install: $(COURSE)  ## make .venv with the tested versions, and PyTorch without CUDA where there is no GPU
 
 install-tests: $(TESTS)  ## the same with what the tests need
 
+# The builds of PyTorch without CUDA, 5 GB smaller on Linux, are on PyTorch's own index. uv knows it, and takes them where
+# it finds no GPU (auto); where that index cannot be reached, pip takes what the usual one has.
+UV_INSTALL = build/uv/bin/uv pip install --no-config --python .venv --torch-backend $(TORCH)
+PIP_INSTALL = $(RUN) -m pip install
+NOT_BY_UV = echo 'uv could not install it (above); pip goes on, with the build of PyTorch that its index has'
+INSTALL = $(if $(filter pypi,$(TORCH)),$(PIP_INSTALL) $(1),$(UV_INSTALL) $(1) || { $(NOT_BY_UV); $(PIP_INSTALL) $(1); })
+
 # What was not finished is begun anew: pip takes a half-copied package for an installed one.
-$(COURSE): pyproject.toml $(CONSTRAINTS)
+$(COURSE): pyproject.toml $(CONSTRAINTS) | $(if $(filter pypi,$(TORCH)),,build/uv)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo 'Python 3.11 or newer is needed, and "$(PYTHON)" is not. Name one: make PYTHON=python3.11 ...' >&2; exit 1; }
 	@if test -e $@; then rm $@; else $(PYTHON) -m venv --clear .venv; fi
-	$(RUN) -m pip install $(addprefix -c ,$(CONSTRAINTS)) -e ".[course]"
+	$(call INSTALL,$(addprefix -c ,$(CONSTRAINTS)) -e ".[course]")
 	@touch $@
 
 $(TESTS): $(COURSE)
 	@mv $(COURSE) .venv/.unfinished
-	$(RUN) -m pip install $(addprefix -c ,$(CONSTRAINTS)) -e ".[course,test]"
+	$(PIP_INSTALL) $(addprefix -c ,$(CONSTRAINTS)) -e ".[course,test]"
 	@mv .venv/.unfinished $(COURSE) && touch $@
 
 tutorial: $(COURSE)  ## execute the lessons into build/tutorial/ and say what each one found
@@ -58,8 +69,18 @@ test-offline: $(TESTS)  ## the data tests and the tutorial with no data and no n
 	$(OFFLINE) $(RUN) -m pytest tests/unit/datasets
 	$(OFFLINE) $(RUN) notebooks/run.py tutorial --out build/tutorial-offline
 
+test-platforms: $(TESTS) build/uv  ## lessons in Pythons that imitate Colab and Kaggle, in build/platforms (12 GB, half an hour)
+	for platform in colab:3.13 kaggle:3.12; do \
+		name=$${platform%:*} && folder=build/platforms/$$name && \
+		build/uv/bin/uv venv --quiet --clear --seed --python $${platform#*:} $$folder && \
+		build/uv/bin/uv pip install --quiet --no-config --python $$folder -r tests/platforms/$$name.txt && \
+		$(ONE_THREAD) $(RUN) tests/platforms/imitate.py $$folder/bin/python $(ARGS) || exit; done
+
 notebooks: $(COURSE)  ## re-execute the committed lessons in place and clean them (ARGS="--only 03")
 	$(ONE_THREAD) $(RUN) notebooks/run.py refresh $(ARGS)
+
+links:  ## write the course's address on GitHub wherever it is named (REPO=owner/name; default: git's origin)
+	$(PYTHON) notebooks/links.py '$(REPO)'
 
 lint: $(TESTS)  ## ruff over the package, the tests and the lessons; arrows between the package's rooms
 	$(RUN) -m ruff check .

@@ -1,20 +1,23 @@
 # The public names and where they live: read by lazy_loader when the package is imported, and by editors.
+from .attended import attend as attend
 from .attention import FreeMap as FreeMap
+from .attention import GlobalPooling as GlobalPooling
 from .attention import GlobalSpatialAttention as GlobalSpatialAttention
-from .attention import attend as attend
-from .datasets.download import DataUnavailable as DataUnavailable
 from .datasets.folder import load_image_folder as load_image_folder
 from .datasets.load import load_image_set as load_image_set
 from .datasets.phantoms import make_phantom as make_phantom
 from .evaluation.knockout import knock_out as knock_out
 from .evaluation.maps import alignment as alignment
+from .evaluation.maps import effective_area as effective_area
 from .evaluation.maps import localisation as localisation
 from .evaluation.maps import stability as stability
 from .evaluation.scores import evaluate as evaluate
 from .evaluation.scores import predict as predict
+from .files import DataUnavailable as DataUnavailable
 from .images import ImageSet as ImageSet
 from .networks.backbones import build_backbone as build_backbone
 from .pixels.features import pixel_features as pixel_features
+from .probing.activations import frozen_activations as frozen_activations
 from .training.loop import fit as fit
 from .training.state import TrainingRun as TrainingRun
 from .widgets.inspector import MapInspector as MapInspector

@@ -13,24 +13,30 @@ applied, and a fixed set of training images as features. (A third party remarks 
 a batch, also at test time; a prediction would then depend on the other images of its batch.)
 """
 
+from contextlib import nullcontext
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gsa_utils.arguments import Size, bad_value, describe, height_and_width, unknown_name, whole_number
+from gsa_utils.arguments import Size, bad_value, check_whole, describe, height_and_width, whole_number
+from gsa_utils.attended import Attended as Attended  # models that were pickled when it stood here look for it here
 
 
 class WeightMap(nn.Module):
-    """What every global map does, wherever its logits come from: weight activations, be read, be frozen."""
+    """What every global map does, wherever its logits come from: weight activations, be read, be frozen.
 
-    frozen_map: Float[Tensor, "height width"] | None
+    It may be K maps, (K, H, W), of which each weights its share of the channels.
+    """
+
+    frozen_map: Float[Tensor, "*maps height width"] | None
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("frozen_map", None)
 
-    def logits(self) -> Float[Tensor, "height width"]:
+    def logits(self) -> Float[Tensor, "*maps height width"]:
         raise NotImplementedError
 
     @property
@@ -38,22 +44,26 @@ class WeightMap(nn.Module):
         """Whether the map is a constant and what made it is gone."""
         return self.frozen_map is not None
 
-    def map(self) -> Float[Tensor, "height width"]:
+    def map(self) -> Float[Tensor, "*maps height width"]:
         """The weight of every pixel, in (0, 1); differentiable until frozen."""
         return torch.sigmoid(self.logits()) if self.frozen_map is None else self.frozen_map
 
-    def forward(self, x: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch channels h w"]:
-        """The activations, each multiplied by the weight of its place.
+    def resized(self, size: tuple[int, int]) -> Float[Tensor, "maps h w"]:
+        """The maps on another grid: averaged where it is coarser, interpolated where it is finer."""
+        maps = self.map()
+        maps = maps.reshape(1, -1, *maps.shape[-2:])
+        if maps.shape[-2:] != size:
+            coarser = size[0] <= maps.shape[-2] and size[1] <= maps.shape[-1]
+            maps = F.interpolate(maps, size, mode="area" if coarser else "bilinear")
+        return maps[0]
 
-        A map of another size is resized: averaged where x is coarser, interpolated where it is finer.
-        """
-        if not isinstance(x, Tensor) or x.ndim != 4 or not x.is_floating_point():
-            raise bad_value("x", describe(x), "floating-point activations (B, C, h, w)")
-        weight = self.map()[None, None]  # (1, 1, H, W)
-        if weight.shape[-2:] != x.shape[-2:]:
-            coarser = x.shape[-2] <= weight.shape[-2] and x.shape[-1] <= weight.shape[-1]
-            weight = F.interpolate(weight, x.shape[-2:], mode="area" if coarser else "bilinear")
-        return weight.to(x.dtype) * x
+    def forward(self, x: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch channels h w"]:
+        """The activations, each multiplied by the weight of its place; of K maps the first weights the first C / K."""
+        weight = self.resized(_grid(x))
+        share, left = divmod(x.shape[1], len(weight))
+        if left:
+            raise bad_value("x", f"{x.shape[1]} channels", f"a multiple of {len(weight)}, the number of maps")
+        return weight.repeat_interleave(share, dim=0).to(x.dtype) * x if len(weight) > 1 else weight.to(x.dtype) * x
 
     def freeze(self) -> "WeightMap":
         """Keep the map as a constant, drop what computed it, and return self; inference then costs one product."""
@@ -96,12 +106,19 @@ class GlobalSpatialAttention(WeightMap):
         hidden: width of the hidden layer; 0 for logistic regression, without an intercept: an SGD step then changes the
             logits by exactly -lr * X X^T g, and a constant added to all logits is little more than a rescaling.
         kernel_size: 1, or an odd number for a pixel CNN whose (first) layer also sees the neighbours.
+        maps: K classifiers of the same pixels, which share the hidden layer.
 
     Raises:
-        ValueError: features of another shape or not finite, a negative width, an even kernel.
+        ValueError: features of another shape or not finite, a negative width, an even kernel, no map.
     """
 
-    def __init__(self, features: Float[Tensor, "1 features height width"], hidden: int = 32, kernel_size: int = 1):
+    def __init__(
+        self,
+        features: Float[Tensor, "1 features height width"],
+        hidden: int = 32,
+        kernel_size: int = 1,
+        maps: int = 1,
+    ):
         super().__init__()
         if not isinstance(features, Tensor) or features.ndim != 4 or len(features) != 1 or not features.numel():
             raise bad_value("features", describe(features), "a tensor (1, K, H, W), as pixel_features returns it")
@@ -111,6 +128,7 @@ class GlobalSpatialAttention(WeightMap):
             raise bad_value("hidden", hidden, "0 for logistic regression, or the width of the hidden layer")
         if not whole_number(kernel_size, 1) or kernel_size % 2 == 0:
             raise bad_value("kernel_size", kernel_size, "an odd number, 1 for pixels on their own")
+        check_whole("maps", maps, 1)
         # A copy: load_state_dict writes into it, and the caller may use the same features for another map.
         self.register_buffer("features", features.detach().to(torch.get_default_dtype(), copy=True))
         count, place = features.shape[1], {"device": features.device}
@@ -118,21 +136,21 @@ class GlobalSpatialAttention(WeightMap):
         around = {"padding": kernel_size // 2, "padding_mode": "replicate" if kernel_size > 1 else "zeros"}
         if hidden:
             first = nn.Conv2d(count, hidden, kernel_size, **around, **place)
-            last = nn.Conv2d(hidden, 1, kernel_size=1, **place)
+            last = nn.Conv2d(hidden, maps, kernel_size=1, **place)
             self.classifier = nn.Sequential(first, nn.ReLU(), last)
         else:
-            last = nn.Conv2d(count, 1, kernel_size, **around, **place, bias=False)
+            last = nn.Conv2d(count, maps, kernel_size, **around, **place, bias=False)
             self.classifier = nn.Sequential(last)
         for start in last.parameters():
             nn.init.zeros_(start)
 
-    def logits(self) -> Float[Tensor, "height width"]:
+    def logits(self) -> Float[Tensor, "*maps height width"]:
         """The pixel classifier's logits; in full precision also under autocast, for a map of 256 levels is no map."""
         device = self.features.device.type
-        if not torch.amp.is_autocast_available(device):  # there is none to turn off on "meta"
-            return self.classifier(self.features)[0, 0]
-        with torch.autocast(device, enabled=False):
-            return self.classifier(self.features)[0, 0]
+        there = torch.amp.is_autocast_available(device)  # not on "meta", where there is nothing to turn off
+        with torch.autocast(device, enabled=False) if there else nullcontext():
+            logits = self.classifier(self.features)[0]  # (K, H, W)
+        return logits[0] if len(logits) == 1 else logits
 
     def _drop_source(self) -> None:
         del self.features, self.classifier
@@ -145,65 +163,39 @@ CLASSIFIERS = {"logistic": (0, 1), "mlp": (32, 1), "pixel-cnn": (32, 3)}
 class FreeMap(WeightMap):
     """The ablation: the same map without a pixel classifier, one free logit a pixel, (height, width) of them."""
 
-    def __init__(self, size: Size):
+    def __init__(self, size: Size, maps: int = 1):
         super().__init__()
-        self.logit = nn.Parameter(torch.zeros(height_and_width("size", size)))
+        check_whole("maps", maps, 1)
+        several = () if maps == 1 else (maps,)
+        self.logit = nn.Parameter(torch.zeros(*several, *height_and_width("size", size)))
 
-    def logits(self) -> Float[Tensor, "height width"]:
+    def logits(self) -> Float[Tensor, "*maps height width"]:
         return self.logit
 
     def _drop_source(self) -> None:
         del self.logit
 
 
-class Attended(nn.Module):
-    """A model and the map that weights its input, or the activations entering one of its submodules."""
+class GlobalPooling(nn.Module):
+    """Averages over places, weighted by global maps, where a network has its average pooling.
 
-    def __init__(self, model: nn.Module, attention: nn.Module, at: str | None):
-        super().__init__()
-        self.model = model
-        self.attention = attention
-        self.at = at
-        if at is not None:
-            # A bound method, so that deepcopy and pickle re-bind the hook to the copy.
-            model.get_submodule(at).register_forward_pre_hook(self._weigh)
-
-    def _weigh(self, module: nn.Module, args: tuple[object, ...]) -> tuple[object, ...]:
-        if not args:
-            raise RuntimeError(f"at={self.at!r}: the model hands this submodule its activations by keyword")
-        return (self.attention(args[0]), *args[1:])
-
-    def detach(self) -> nn.Module:
-        """Undo `attend`: take the map out and return the model without it, as it is now."""
-        if self.at is not None:
-            hooks = self.model.get_submodule(self.at)._forward_pre_hooks
-            for key in [key for key, hook in hooks.items() if getattr(hook, "__self__", None) is self]:
-                del hooks[key]
-        return self.model
-
-    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Tensor:
-        return self.model(self.attention(x) if self.at is None else x)
-
-
-def attend(model: nn.Module, attention: nn.Module, at: str | None = None) -> nn.Module:
-    """`model` with its input, or the activations entering the submodule `at`, weighted by `attention`.
-
-    Works on any nn.Module. With `at` the given model itself is changed (a forward pre-hook on that submodule): use the
-    returned module from then on; its `detach()` takes the map out again and returns the plain model.
-
-    Args:
-        model: takes (B, C, H, W) images.
-        attention: GlobalSpatialAttention, FreeMap, or any module from activations to activations.
-        at: name of a submodule as in `model.named_modules()`, or None for the input.
-
-    Raises:
-        ValueError: `model` has no submodule `at` (the nearest names come with it), or another map sits there already.
+    The shared counterpart of attentive probing (https://arxiv.org/abs/2506.10178), whose queries weight the places of
+    each image anew. A uniform map makes it the plain average, so that a network starts as what it was.
     """
-    names = [name for name, _ in model.named_modules() if name]
-    if at is not None and at not in names:
-        raise unknown_name("at", at, names)
-    hooks = model.get_submodule(at)._forward_pre_hooks.values() if at is not None else ()
-    if any(isinstance(getattr(hook, "__self__", None), Attended) for hook in hooks):
-        # Both would act, but the first would belong to no model any more: not trained, not saved, not frozen.
-        raise bad_value("at", repr(at), "a submodule without a map; this one has one: detach() that first")
-    return Attended(model, attention, at)
+
+    def __init__(self, attention: WeightMap):
+        super().__init__()
+        self.attention = attention
+
+    def forward(self, x: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch pooled"]:
+        """(B, C, h, w) -> (B, K * C): the C averages under the first map, then under the second, and so on."""
+        weight = self.attention.resized(_grid(x))
+        weight = weight / weight.sum(dim=(1, 2), keepdim=True)
+        means = x.flatten(2) @ weight.to(x.dtype).flatten(1).T  # (B, C, K)
+        return means.transpose(1, 2).flatten(1)
+
+
+def _grid(x: object) -> tuple[int, int]:
+    if not isinstance(x, Tensor) or x.ndim != 4 or not x.is_floating_point():
+        raise bad_value("x", describe(x), "floating-point activations (B, C, h, w)")
+    return tuple(x.shape[-2:])

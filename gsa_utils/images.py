@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from torch import Tensor
 
 from gsa_utils.arguments import bad_value, check_images, check_labels, describe
+from gsa_utils.splits import first_side, fold_numbers, group_numbers
 
 SPLITS = ("train", "val", "test")
 
@@ -41,7 +42,7 @@ class ImageSet:
         count, size = len(self.images), tuple(self.images.shape[-2:])
         check_labels(self.labels, count, len(self.class_names))
         if self.groups is not None:
-            object.__setattr__(self, "groups", _group_numbers(self.groups, count))
+            object.__setattr__(self, "groups", group_numbers(self.groups, count))
         region = self.region
         if region is not None and (
             not isinstance(region, Tensor) or region.dtype != torch.bool or region.shape != size
@@ -93,41 +94,27 @@ class ImageSet:
         Raises:
             ValueError: when `fraction` is out of range, or leaves one side empty.
         """
-        from sklearn.model_selection import train_test_split  # scikit-learn takes a second to import
-
-        if not 0 < fraction < 1:
-            raise bad_value("fraction", fraction, "a number between 0 and 1, both excluded")
-        units = torch.arange(len(self)) if self.groups is None else self.groups
-        members, first, unit = np.unique(units.numpy(), return_index=True, return_inverse=True)
-        # A group is put in the stratum of its first image: exact where each person has one class or one of each.
-        strata = self.labels.numpy()[first]
-        size = round(fraction * len(members))
-        if not 0 < size < len(members):
-            expected = f"a share that leaves both sides some of the {len(members)} groups or images"
-            raise bad_value("fraction", fraction, expected)
-        classes, counts = np.unique(strata, return_counts=True)
-        enough = counts.min() > 1 and min(size, len(members) - size) >= len(classes)
-        strata = strata if enough else None
-        chosen, _ = train_test_split(range(len(members)), train_size=size, random_state=seed, stratify=strata)
-        in_first = torch.from_numpy(np.isin(unit, chosen))
+        in_first = first_side(self.labels, self.groups, fraction, seed)
         return self.subset(in_first.nonzero()[:, 0]), self.subset((~in_first).nonzero()[:, 0])
+
+    def folds(self, k: int, seed: int) -> list[tuple["ImageSet", "ImageSet"]]:
+        """k (train, test) pairs in which every image is tested once, by a model that has met nobody of its group.
+
+        Classes keep their shares as well as the groups allow. Each pair is a copy of the images: k sets in memory.
+
+        Args:
+            k: pairs, from 2 to the number of groups (of images, where there are no groups).
+            seed: the same seed gives the same folds.
+
+        Raises:
+            ValueError: when `k` is not whole, or out of range.
+        """
+        fold = fold_numbers(self.labels, self.groups, k, seed)
+        sides = [((fold != i).nonzero()[:, 0], (fold == i).nonzero()[:, 0]) for i in range(k)]
+        return [(self.subset(train), self.subset(test)) for train, test in sides]
 
 
 def split_in_three(image_set: ImageSet) -> dict[str, ImageSet]:
     """About 70, 15 and 15 % of the images (of the groups, where there are any), the same ones every time."""
     train, rest = image_set.split(0.7, seed=0)
     return dict(zip(SPLITS, (train, *rest.split(0.5, seed=0)), strict=True))
-
-
-def _group_numbers(groups: object, count: int) -> Tensor:
-    """Person or patient names of any kind as integers, numbered in sorted order."""
-    names = groups.numpy() if isinstance(groups, Tensor) else np.asarray(groups)
-    if names.shape != (count,):
-        raise bad_value("groups", f"shape {names.shape}", f"one person or patient for each of the {count} images")
-    if names.dtype.kind in "iu":
-        return torch.as_tensor(names.astype(np.int64))
-    missing = [name for name in names.tolist() if name is None or name != name]  # as a table with gaps has them
-    if missing:
-        came = f"{missing[0]} {len(missing)} times"
-        raise bad_value("groups", came, f"a person or patient for each of the {count} images")
-    return torch.from_numpy(np.unique(names, return_inverse=True)[1].astype(np.int64))

@@ -1,16 +1,18 @@
-"""Data files: where they lie, and how each is downloaded once and verified.
+"""Data files: where they lie, how each is downloaded once and verified, and how what is made from them is kept.
 
 What each file is, its source, licence and checksum: data/README.md.
 """
 
 import os
+import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 
-class DataUnavailable(RuntimeError):
-    """A data file is missing and cannot be downloaded, or is not the file it should be; the message says what to do."""
+from gsa_utils.files import DataUnavailable
 
 
 def data_root(root: str | os.PathLike | None = None) -> Path:
@@ -33,11 +35,11 @@ def fetch(folder: Path, files: Mapping[str, tuple[str, str]]) -> list[Path]:
     Raises:
         DataUnavailable: says which file, its URL and checksum, and what to do.
     """
-    _verify(folder, files)
+    verify(folder, files)
     missing = {name: source for name, source in files.items() if not (folder / name).exists()}
     if missing:
         _download(folder, missing)
-        _verify(folder, missing)
+        verify(folder, missing)
     return [folder / name for name in files]
 
 
@@ -66,7 +68,8 @@ def _download(folder: Path, files: Mapping[str, tuple[str, str]]) -> None:
         ) from error
 
 
-def _verify(folder: Path, files: Mapping[str, tuple[str, str]]) -> None:
+def verify(folder: Path, files: Mapping[str, tuple[str, str]]) -> None:
+    """Raise a DataUnavailable if one of `files` is in `folder` with another checksum; the arguments are `fetch`'s."""
     for name, (url, checksum) in files.items():
         path, (algorithm, expected) = folder / name, checksum.split(":")
         if not path.exists():
@@ -75,7 +78,7 @@ def _verify(folder: Path, files: Mapping[str, tuple[str, str]]) -> None:
         if found != expected:
             raise DataUnavailable(
                 f"{path} has {algorithm} {found}, expected {expected}: damaged, or another file. It was not used and "
-                f"left as it is. Move it away to have it downloaded again from {url}, or set GSA_DATA elsewhere."
+                f"left as it is. Move it away; the right one is to be had from {url}. Or set GSA_DATA elsewhere."
             )
 
 
@@ -85,3 +88,24 @@ def _checksum(path: Path, algorithm: str, modified: int) -> str:
     import pooch
 
     return pooch.file_hash(str(path), alg=algorithm)
+
+
+def read_npz(path: Path, *names: str) -> list[np.ndarray]:
+    """The arrays of these names in a file that `write_npz` made; DataUnavailable where it does not hold them."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return [arrays[name] for name in names]
+    except Exception as error:  # a damaged zip file fails in many ways
+        raise DataUnavailable(f"{path} cannot be read ({error}). Move it away to have it made again.") from error
+
+
+def write_npz(path: Path, **arrays: object) -> None:
+    """Keep what took long to make, where the folder can be written to; elsewhere it is made anew each time.
+
+    Not compressed: X-rays would shrink by a tenth, and be read ten times as slowly.
+    """
+    if not path.parent.stat().st_mode & 0o222:
+        return  # marked as read-only, which would not stop root, as whom many containers run
+    with suppress(OSError), tempfile.TemporaryDirectory(dir=path.parent) as part:
+        np.savez(Path(part, path.name), **arrays)
+        os.replace(Path(part, path.name), path)  # at once: nobody ever reads half a file

@@ -7,6 +7,7 @@ import os
 
 from gsa_utils.arguments import unknown_name
 from gsa_utils.datasets import medmnist
+from gsa_utils.datasets.chest import COLLECTIONS, load_chest
 from gsa_utils.datasets.download import data_root
 from gsa_utils.datasets.london import load_london_faces
 from gsa_utils.datasets.phantoms import PHANTOMS, load_phantom
@@ -23,8 +24,12 @@ def load_image_set(
             known (phantoms.py). A 2D MedMNIST v2 flag with one label an image, such as "pneumoniamnist" or
             "breastmnist" (https://medmnist.com; CC BY 4.0, but dermamnist CC BY-NC 4.0). "london-faces": 102 people,
             neutral and smiling (https://doi.org/10.6084/m9.figshare.5047666.v5, CC BY 4.0), `groups` says who.
-        split: "train", "val" or "test": MedMNIST's official ones; the London faces are split by person.
-        size: rows and columns. MedMNIST publishes 28 (default), 64, 128 and 224; London faces 96 (default) or less.
+            "kermany-chest": X-rays of children, normal or pneumonia (https://doi.org/10.17632/rscbjbr9sj, CC BY 4.0),
+            and "nih-chest": of adults, no finding or a finding (https://nihcc.app.box.com/v/ChestXray-NIHCC; cite Wang
+            et al. 2017 and name the NIH Clinical Center); both with `groups`, and never downloaded: chest.py.
+        split: "train", "val" or "test": MedMNIST's official ones; the faces and the chests are split by person.
+        size: rows and columns. MedMNIST publishes 28 (default), 64, 128 and 224; London faces 96 (default) or less;
+            the chest sets 64 (default), kermany-chest up to 224, nih-chest as large as the files that are there.
         root: folder where files are looked for and downloaded to. Default: $GSA_DATA; else data/cache of the checkout
             that this package lies in; else ./data/cache. A read-only folder that holds the file is never written to.
 
@@ -38,6 +43,8 @@ def load_image_set(
         return load_phantom(name, split, size)
     if name == "london-faces":
         return load_london_faces(split, size, data_root(root))
+    if name in list(COLLECTIONS):
+        return load_chest(name, split, size, data_root(root))
     if name not in list(medmnist.published()):
-        raise unknown_name("name", name, [*PHANTOMS, "london-faces", *medmnist.flags()])
+        raise unknown_name("name", name, [*PHANTOMS, "london-faces", *COLLECTIONS, *medmnist.flags()])
     return medmnist.load_medmnist(name, split, size, data_root(root))

@@ -4,9 +4,6 @@ The portraits were taken alike, so one crop fits all: no face detector, no landm
 https://doi.org/10.6084/m9.figshare.5047666.v5, CC BY 4.0.
 """
 
-import os
-import tempfile
-from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 
@@ -15,7 +12,7 @@ import torch
 from PIL import Image
 
 from gsa_utils.arguments import bad_value
-from gsa_utils.datasets.download import DataUnavailable, fetch
+from gsa_utils.datasets.download import DataUnavailable, fetch, read_npz, write_npz
 from gsa_utils.images import ImageSet, split_in_three
 
 SOURCE = "https://raw.githubusercontent.com/debruine/webmorphR.stim/fa8b78fda2d659bb74ce62fcd99c4407551d2a77"
@@ -70,27 +67,17 @@ def _load_or_build(root: Path) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
         images = _read(path, people, labels)
     else:
         images = np.stack([crop_face(photo) for photo in fetch(root / "london_raw", portraits)])
-        _write(path, images=images, labels=np.uint8(labels), names=CLASS_NAMES, subject=[f"{p:03d}" for p in people])
+        write_npz(path, images=images, labels=np.uint8(labels), names=CLASS_NAMES, subject=[f"{p:03d}" for p in people])
     return images, torch.tensor(labels), torch.tensor(people)
 
 
 def _read(path: Path, people: list[int], labels: list[int]) -> np.ndarray:
     """The images of an npz, whose bytes nobody can know in advance: it is recognised by what it holds."""
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            images = arrays["images"]
-            same = arrays["subject"].astype(int).tolist() == people and arrays["labels"].tolist() == labels
-    except Exception as error:  # a damaged zip file fails in many ways
-        raise DataUnavailable(f"{path} cannot be read ({error}). Move it away to have it made again.") from error
+    images, labelled, subjects = read_npz(path, "images", "labels", "subject")
+    same = subjects.tolist() == [f"{person:03d}" for person in people] and labelled.tolist() == labels
     if not same or images.shape != (len(people), SIDE, SIDE) or images.dtype != np.uint8:
         raise DataUnavailable(
             f"{path} holds {images.dtype} images {images.shape}, expected uint8 ({len(people)}, {SIDE}, {SIDE}) with "
             "the labels and subjects of the London set, in its order. Move it away to have it made again."
         )
     return images
-
-
-def _write(path: Path, **arrays: object) -> None:
-    with suppress(OSError), tempfile.TemporaryDirectory(dir=path.parent) as part:  # read-only: made anew next time
-        np.savez_compressed(Path(part, path.name), **arrays)
-        os.replace(Path(part, path.name), path)  # at once: nobody ever reads half a file

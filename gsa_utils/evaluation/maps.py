@@ -1,4 +1,4 @@
-"""How good is a map: against a known region, over seeds, and are the images aligned at all?"""
+"""How good is a map: against a known region, over seeds, how concentrated; and are the images aligned at all?"""
 
 from collections.abc import Iterable
 from itertools import combinations
@@ -46,6 +46,23 @@ def localisation(weight_map: Float[Tensor, "height width"], region: Bool[Tensor,
         "auprc": float(average_precision_score(truth, score)),
         "energy": float(score[truth].sum() / score.sum()) if score.any() else 0.0,
     }
+
+
+def effective_area(weight_map: Float[Tensor, "height width"]) -> float:
+    """How much of the image a map weights, from 1 (all of it alike) down to 1 / P (one pixel alone).
+
+    1 / mean(w^2) of the weights divided by their mean, the effective sample size of Kish (1965) as a share: k pixels
+    of equal weight among P, and nothing elsewhere, have k / P. A uniform rescaling changes nothing.
+
+    Raises:
+        ValueError: weights that are negative, not finite, or all zero.
+    """
+    weights = weight_map.detach().double().cpu()
+    if weights.ndim != 2 or not torch.isfinite(weights).all() or weights.min() < 0 or not weights.any():
+        raise bad_value(
+            "weight_map", describe(weight_map), "a map (H, W) of finite weights, none negative, not all zero"
+        )
+    return float(weights.mean() ** 2 / weights.square().mean())
 
 
 def stability(maps: Iterable[Float[Tensor, "height width"]]) -> float:

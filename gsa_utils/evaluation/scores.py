@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
@@ -25,9 +25,14 @@ def eval_mode(model: nn.Module) -> Iterator[nn.Module]:
             module.training = training
 
 
+def device_of(model: nn.Module) -> torch.device:
+    """Where its weights are, or its buffers; the CPU where it has none."""
+    return next((value.device for value in [*model.parameters(), *model.buffers()]), torch.device("cpu"))
+
+
 def float_batches(model: nn.Module, image_set: ImageSet, size: int) -> Iterator[Float[Tensor, "batch channels h w"]]:
     """The images in [0, 1], `size` at a time, on the device that the model is on."""
-    device = next((value.device for value in [*model.parameters(), *model.buffers()]), torch.device("cpu"))
+    device = device_of(model)
     for images in image_set.images.split(size):
         yield images.to(device).float() / 255
 
@@ -52,7 +57,11 @@ def evaluate(model: nn.Module, image_set: ImageSet, batch_size: int = 256) -> di
     if not isinstance(image_set, ImageSet) or min(image_set.class_counts) == 0:
         expected = "an ImageSet with images of every class; AUROC is not defined otherwise"
         raise bad_value("image_set", f"{image_set!r:.80}", expected)
-    logits, labels = _logits(model, image_set, batch_size), image_set.labels.cpu()
+    return scores(_logits(model, image_set, batch_size), image_set.labels.cpu())
+
+
+def scores(logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> dict[str, float]:
+    """Accuracy, AUROC and mean cross-entropy loss, as `evaluate` gives them, of logits and labels on the CPU."""
     return {
         "accuracy": (logits.argmax(dim=1) == labels).float().mean().item(),
         "auroc": _auroc(logits, labels),
@@ -83,9 +92,9 @@ def _auroc(logits: Float[Tensor, "n classes"], labels: Tensor) -> float:
     """
     if torch.isnan(logits).any():
         return float("nan")
-    scores = []
+    found = []
     for one in range(logits.shape[1]):
         rest = torch.cat([logits[:, :one], logits[:, one + 1 :]], dim=1).double().logsumexp(dim=1)
         order = torch.unique(logits[:, one] - rest, return_inverse=True)[1]  # an infinite logit has a place in it too
-        scores.append(roc_auc_score(labels == one, order))
-    return float(sum(scores) / len(scores))
+        found.append(roc_auc_score(labels == one, order))
+    return float(sum(found) / len(found))

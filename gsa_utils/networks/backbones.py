@@ -12,6 +12,7 @@ import torchvision.models as zoo
 from torch import nn
 
 from gsa_utils.arguments import Size, bad_value, height_and_width, unknown_name
+from gsa_utils.networks.pretrained import PUBLISHED, build_pretrained
 
 
 class Family(NamedTuple):
@@ -30,16 +31,22 @@ class Family(NamedTuple):
     transforms: str
 
 
-def build_backbone(name: str, in_channels: int, num_classes: int, image_size: Size) -> nn.Module:
-    """A randomly initialised CNN from (B, in_channels, H, W) to logits (B, num_classes).
+def build_backbone(
+    name: str, in_channels: int, num_classes: int, image_size: Size, pretrained: bool = False
+) -> nn.Module:
+    """A CNN from (B, in_channels, H, W) to logits (B, num_classes), randomly initialised or pretrained.
 
     Args:
         name: "googlenet", "vgg" (11 layers, batch norm), "resnet" (18), "densenet" (three blocks), or "small", three
             convolutions, not from the paper.
         image_size: height and width of the images, or one number for both; each network halves it two or three times.
+        pretrained: with torchvision's ImageNet weights and a new last layer, as published (VGG with its wide head,
+            DenseNet with 121 layers), fed with grey or colour images in [0, 1], which it resizes and normalises itself.
+            The weights, 30 to 500 MB, are downloaded once, into torch.hub's folder.
 
     Raises:
-        ValueError: an unknown name, a size below 16 pixels, or fewer than two classes.
+        ValueError: an unknown name, a size below 16 pixels, fewer than two classes, or nothing pretrained to be had.
+        DataUnavailable: pretrained weights that are neither on disk nor downloadable.
     """
     if name not in FAMILIES:
         raise unknown_name("name", name, FAMILIES)
@@ -49,7 +56,13 @@ def build_backbone(name: str, in_channels: int, num_classes: int, image_size: Si
         raise bad_value("in_channels", in_channels, "1 for grey images, 3 for colour")
     if num_classes < 2:
         raise bad_value("num_classes", num_classes, "at least 2")
-    return FAMILIES[name].build(in_channels, num_classes)
+    if not pretrained:
+        return FAMILIES[name].build(in_channels, num_classes)
+    if name not in PUBLISHED:
+        raise bad_value("pretrained", f"True for {name!r}", f"False, or one of {', '.join(PUBLISHED)}")
+    if in_channels not in (1, 3):
+        raise bad_value("in_channels", in_channels, "1 or 3, as the weights are for colour")
+    return build_pretrained(name, num_classes)
 
 
 def _stem(in_channels: int, out_channels: int) -> nn.Conv2d:
@@ -120,4 +133,5 @@ FAMILIES = {
     ),
 }
 LAYERS = {name: family.layers for name, family in FAMILIES.items()}
+PRETRAINED_LAYERS = {name: published.layers for name, published in PUBLISHED.items()}  # the same places with weights
 MIDDLE_LAYER = {name: layers["middle"] for name, layers in LAYERS.items()}  # where lesson 04 has the map

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from gsa_utils.arguments import bad_value, check_whole, unknown_name
 from gsa_utils.attention import CLASSIFIERS
+from gsa_utils.files import checksum
 from gsa_utils.networks.backbones import LAYERS
 from gsa_utils.networks.local_attention import PEERS
-from gsa_utils.training.checkpoints import checksum
 from gsa_utils.training.checks import check_settings
 
 # region: the true one as a constant map, where it is known

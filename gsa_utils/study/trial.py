@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gsa_utils.arguments import bad_value, unknown_name
-from gsa_utils.attention import CLASSIFIERS, FreeMap, GlobalSpatialAttention, WeightMap, attend
+from gsa_utils.attended import attend
+from gsa_utils.attention import CLASSIFIERS, FreeMap, GlobalSpatialAttention, WeightMap
 from gsa_utils.datasets.load import load_image_set
 from gsa_utils.evaluation import rankings
 from gsa_utils.evaluation.knockout import blank, mean_fill

@@ -1,14 +1,13 @@
 """A training run on disk: written whole or not at all, read back only into the same run."""
 
 import io
-import os
-import zlib
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from gsa_utils.attention import Attended
+from gsa_utils.attended import Attended
+from gsa_utils.files import checksum, whole_file
 from gsa_utils.images import ImageSet
 from gsa_utils.training.state import TrainingState, weight_maps
 
@@ -28,13 +27,8 @@ class Checkpoint:
         """Write the state after an epoch; a kill at any moment leaves the file before it or this one, never half."""
         if self.path is None:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        half = self.path.with_name(f"{FILE_NAME}.{os.getpid()}")
-        with half.open("wb") as file:
+        with whole_file(self.path) as file:
             torch.save({"identity": self.identity, **state.state_dict()}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        half.replace(self.path)
 
     def load(self) -> dict[str, object] | None:
         """What `save` wrote last, or None where there is none.
@@ -62,18 +56,6 @@ class Checkpoint:
                 "choose another folder, or delete that one if it is not needed any more"
             )
         return saved
-
-
-def checksum(*parts: Tensor | str) -> str:
-    """Of the bytes of all of them, as eight hexadecimal digits (CRC-32)."""
-    value = 0
-    for part in parts:
-        if isinstance(part, str):
-            value = zlib.crc32(part.encode(), value)
-        else:
-            flat = part.detach().cpu().contiguous().flatten().view(torch.uint8)  # NumPy knows no bfloat16
-            value = zlib.crc32(flat.numpy(), value)
-    return f"{value:08x}"
 
 
 def checksum_of_features(model: nn.Module) -> str:

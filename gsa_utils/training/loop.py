@@ -24,7 +24,7 @@ from gsa_utils.images import ImageSet
 from gsa_utils.training import processes
 from gsa_utils.training.checkpoints import Checkpoint
 from gsa_utils.training.checks import check_finite, check_reached, check_sets, check_settings
-from gsa_utils.training.state import Standardised, TrainingRun, TrainingState, weight_maps
+from gsa_utils.training.state import Standardised, TrainingRun, TrainingState, standardises, weight_maps
 
 
 def fit(
@@ -74,7 +74,7 @@ def fit(
     accelerator = processes.start_accelerator()
     processes.check_same_everywhere(accelerator, model, train, valid)
 
-    if not isinstance(model, Standardised):
+    if not standardises(model):
         mean, deviation = processes.mean_and_deviation(train.images, accelerator)
         model = Standardised(model, mean / 255, max(deviation / 255, 1e-6))
     model = processes.synchronise_batch_norm(model, accelerator)

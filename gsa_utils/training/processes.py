@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from gsa_utils.arguments import bad_value
+from gsa_utils.files import checksum
 from gsa_utils.images import ImageSet
-from gsa_utils.training.checkpoints import checksum, checksum_of_features
+from gsa_utils.training.checkpoints import checksum_of_features
 
 _PART = 2**24  # intensities that are floats at a time
 

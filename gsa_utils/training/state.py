@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from gsa_utils.attention import WeightMap
+from gsa_utils.networks.pretrained import Preparation
 
 
 class Standardised(nn.Module):
@@ -24,6 +25,11 @@ class Standardised(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
         return self.model((x - self.mean) / self.deviation)
+
+
+def standardises(model: nn.Module) -> bool:
+    """Whether it takes images in [0, 1] as they are, as a trained model does, and a pretrained network in any other."""
+    return isinstance(model, Standardised) or any(isinstance(part, Preparation) for part in model.modules())
 
 
 @dataclass

@@ -17,12 +17,12 @@ from gsa_utils.arguments import bad_value, describe
 from gsa_utils.evaluation.knockout import KnockOut
 from gsa_utils.evaluation.maps import stability
 from gsa_utils.evaluation.scores import predict
+from gsa_utils.files import checksum
 from gsa_utils.images import ImageSet
 from gsa_utils.plots import images as plots
 from gsa_utils.plots import overlay as pictures
 from gsa_utils.plots.scores import loss_axis, losses
 from gsa_utils.plots.style import DIFFERENCES
-from gsa_utils.training.checkpoints import checksum
 from gsa_utils.training.state import TrainingRun, weight_maps
 from gsa_utils.widgets.view import BLANKED, View, decimals
 

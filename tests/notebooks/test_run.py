@@ -81,7 +81,7 @@ def without(*missing):
 
 @pytest.fixture
 def _offline(monkeypatch):
-    missing = ("pneumoniamnist", "breastmnist", "london-faces", "retinamnist")
+    missing = ("pneumoniamnist", "breastmnist", "london-faces", "retinamnist", "kermany-chest", "nih-chest")
     monkeypatch.setattr(gsa_utils, "load_image_set", without(*missing), raising=False)
     run.why_unavailable.cache_clear()
     yield
@@ -184,6 +184,7 @@ def test_tutorial_says_that_data_is_missing_and_takes_a_phantom(write, call):
         ({"datasets": [CHEST, "pneumoniamnist", "london-faces"]}, {"datasets": [CHEST, FACE]}),
         ({"datasets": ["retinamnist", "breastmnist", "pneumoniamnist"]}, {"datasets": [RETINA, CHEST]}),
         ({"dataset": "breastmnist", "datasets": [CHEST]}, {"dataset": CHEST}),
+        ({"dataset": "nih-chest", "datasets": ["kermany-chest", "nih-chest"]}, {"dataset": CHEST, "datasets": [CHEST]}),
     ],
 )
 def test_a_phantom_stands_in_once_for_what_is_missing(values, passed):

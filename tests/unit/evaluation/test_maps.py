@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gsa_utils.datasets.phantoms import make_phantom
-from gsa_utils.evaluation.maps import alignment, localisation, stability
+from gsa_utils.evaluation.maps import alignment, effective_area, localisation, stability
 from gsa_utils.images import ImageSet
 
 REGION = torch.tensor([[True, True, False], [False, False, False]])  # 2 of 6 pixels
@@ -80,6 +80,30 @@ def test_localisation_refuses_what_has_no_answer(argument, weights, region, word
 
 
 # ---------------------------------------------------------------- stability
+
+
+@pytest.mark.parametrize("pixels", [1, 3, 12])
+def test_equal_weights_on_some_pixels_have_their_share_as_effective_area(pixels):
+    weight_map = torch.zeros(12)
+    weight_map[:pixels] = 0.3
+    assert effective_area(weight_map.reshape(3, 4)) == pytest.approx(pixels / 12)
+
+
+def test_effective_area_does_not_depend_on_the_scale_and_falls_as_a_map_concentrates():
+    weight_map = torch.rand(6, 8, generator=torch.Generator().manual_seed(0))
+    assert effective_area(weight_map) == pytest.approx(effective_area(weight_map * 7))
+    areas = [effective_area(weight_map**power) for power in (0, 1, 2, 4)]
+    assert areas[0] == pytest.approx(1)
+    assert areas == sorted(areas, reverse=True)
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [torch.zeros(2, 3), -torch.ones(2, 3), torch.full((2, 3), float("nan")), torch.ones(6), torch.ones(1, 2, 3)],
+)
+def test_effective_area_refuses_what_is_no_map(weights):
+    with pytest.raises(ValueError, match=r"weight_map: got .* expected a map \(H, W\) of finite weights"):
+        effective_area(weights)
 
 
 def test_maps_that_order_the_pixels_alike_have_stability_one():

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from gsa_utils.attention import FreeMap, attend
+from gsa_utils.attended import attend
+from gsa_utils.attention import FreeMap
 from gsa_utils.networks.backbones import MIDDLE_LAYER, build_backbone
 
 NAMES = ["small", "googlenet", "vgg", "resnet", "densenet"]

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from drawn import FEW, MANY, best_approximation, draw, gram, reference, same
 from torch import nn
 
-from gsa_utils.attention import GlobalSpatialAttention, attend
+from gsa_utils.attended import attend
+from gsa_utils.attention import GlobalSpatialAttention
 from gsa_utils.images import ImageSet
 from gsa_utils.networks.backbones import build_backbone
 from gsa_utils.pixels import stream

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from gsa_utils.attention import GlobalSpatialAttention, attend
+from gsa_utils.attended import attend
+from gsa_utils.attention import GlobalSpatialAttention
 from gsa_utils.datasets.phantoms import make_phantom
 from gsa_utils.pixels import features as features_module
 from gsa_utils.pixels.features import pixel_features

@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from gsa_utils.attention import GlobalSpatialAttention, attend
+from gsa_utils.attended import attend
+from gsa_utils.attention import GlobalSpatialAttention
 from gsa_utils.datasets.phantoms import make_phantom
 from gsa_utils.pixels.features import pixel_features
 from gsa_utils.training.loop import TrainingRun, fit

@@ -16,7 +16,8 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 from small_runs import FEATURES, TRAIN, VALID, attended, run, same_run, small_cnn
 from torch import nn
 
-from gsa_utils.attention import FreeMap, GlobalSpatialAttention, attend
+from gsa_utils.attended import attend
+from gsa_utils.attention import FreeMap, GlobalSpatialAttention
 from gsa_utils.datasets.phantoms import make_phantom
 from gsa_utils.images import ImageSet
 from gsa_utils.pixels.features import pixel_features

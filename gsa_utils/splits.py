@@ -1,0 +1,81 @@
+"""Who goes where when a set is divided: on label and group numbers alone, so that no image is touched.
+
+scikit-learn takes a second to import, so only what divides a set imports it.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from gsa_utils.arguments import bad_value, check_whole
+
+
+def group_numbers(groups: object, count: int) -> Int[Tensor, " n"]:
+    """Person or patient names of any kind as integers, numbered in sorted order; integers stay as they are.
+
+    Raises:
+        ValueError: when there are not `count` of them, or some are missing.
+    """
+    names = groups.numpy() if isinstance(groups, Tensor) else np.asarray(groups)
+    if names.shape != (count,):
+        raise bad_value("groups", f"shape {names.shape}", f"one person or patient for each of the {count} images")
+    if names.dtype.kind in "iu":
+        return torch.as_tensor(names.astype(np.int64))
+    missing = [name for name in names.tolist() if name is None or name != name]  # as a table with gaps has them
+    if missing:
+        came = f"{missing[0]} {len(missing)} times"
+        raise bad_value("groups", came, f"a person or patient for each of the {count} images")
+    return torch.from_numpy(np.unique(names, return_inverse=True)[1].astype(np.int64))
+
+
+def first_side(
+    labels: Int[Tensor, " n"], groups: Int[Tensor, " n"] | None, fraction: float, seed: int
+) -> Bool[Tensor, " n"]:
+    """Which images are on the first side when `fraction` of the groups (of the images, without groups) goes there.
+
+    Raises:
+        ValueError: when `fraction` is out of range, or leaves one side empty.
+    """
+    from sklearn.model_selection import train_test_split
+
+    if not 0 < fraction < 1:
+        raise bad_value("fraction", fraction, "a number between 0 and 1, both excluded")
+    units = torch.arange(len(labels)) if groups is None else groups
+    members, first, unit = np.unique(units.numpy(), return_index=True, return_inverse=True)
+    # A group is put in the stratum of its first image: exact where each person has one class or one of each.
+    strata = labels.numpy()[first]
+    size = round(fraction * len(members))
+    if not 0 < size < len(members):
+        expected = f"a share that leaves both sides some of the {len(members)} groups or images"
+        raise bad_value("fraction", fraction, expected)
+    classes, counts = np.unique(strata, return_counts=True)
+    enough = counts.min() > 1 and min(size, len(members) - size) >= len(classes)
+    strata = strata if enough else None
+    chosen, _ = train_test_split(range(len(members)), train_size=size, random_state=seed, stratify=strata)
+    return torch.from_numpy(np.isin(unit, chosen))
+
+
+def fold_numbers(labels: Int[Tensor, " n"], groups: Int[Tensor, " n"] | None, k: int, seed: int) -> Int[Tensor, " n"]:
+    """The fold of each image, 0 to k - 1: none is empty, none shares a group with another.
+
+    Raises:
+        ValueError: when `k` is no whole number from 2 to the number of groups (of images, without groups).
+    """
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    check_whole("k", k, 2)
+    units = torch.arange(len(labels)) if groups is None else groups
+    members, unit = np.unique(units.numpy(), return_inverse=True)
+    if k > len(members):
+        raise bad_value("k", k, f"at most {len(members)}, the number of {'images' if groups is None else 'groups'}")
+    folds = np.zeros(len(labels), np.int64)
+    if k <= labels.bincount().max():  # scikit-learn refuses more folds than its largest class has images
+        splitter = StratifiedKFold if groups is None else StratifiedGroupKFold
+        parts = splitter(k, shuffle=True, random_state=seed).split(labels, labels, groups)
+        for fold, (_, test) in enumerate(parts):
+            folds[test] = fold
+    # With hardly more groups than folds rounding may leave one empty (scikit-learn issue 34828): shares must give way.
+    if len(np.unique(folds)) < k:
+        folds = (np.random.RandomState(seed).permutation(len(members)) % k)[unit]
+    return torch.from_numpy(folds)
