@@ -18,7 +18,7 @@ import psutil  # ipykernel brings it along
 
 @dataclass
 class Cost:
-    """Seconds; the most that all processes had at a time, in millions of bytes; and the most processes at a time."""
+    """Seconds; the memory of all processes when it was highest, in millions of bytes; the most processes at a time."""
 
     seconds: float = 0.0
     peak_mb: float = 0.0
@@ -35,18 +35,23 @@ def measured(every: float = 0.2) -> Iterator[Cost]:
     Neither this process nor those that it had started before count. So lessons that run at the same time, each executed
     by a process of its own, are not mixed up. What is allocated and given back between two looks is not seen; the last
     look is at the end.
+
+    The peak is where the processes' own memory was highest, with the pages of files (libraries above all) that they had
+    then: those the system can take back at any time. Looked for in the sum, it would now and then be found where
+    PyTorch, ending, walks once more through all of CUDA's libraries (120 MB).
     """
     this, cost, left = psutil.Process(), Cost(), threading.Event()
     before = set(this.children())
 
     def watch() -> None:
-        pause, last = every, False
+        pause, last, highest = every, False, (0, 0)
         while not last:
             last = left.wait(pause)
             start = time.perf_counter()
             kernels = [child for child in this.children() if child not in before]
             inside = [process for kernel in kernels for process in (kernel, *_descendants(kernel))]
-            cost.peak_mb = max(cost.peak_mb, memory(inside) / 1e6)
+            highest = max(highest, memory(inside))
+            cost.peak_mb = sum(highest) / 1e6
             cost.processes = max(cost.processes, len(inside))
             # A look takes 20 ms a gigabyte: never more than a tenth of the time of one CPU.
             pause = max(every, 9 * (time.perf_counter() - start))
@@ -67,15 +72,15 @@ def _descendants(process: psutil.Process) -> list[psutil.Process]:
     return []
 
 
-def memory(processes: Iterable[psutil.Process]) -> int:
-    """Bytes of memory that these processes have together; one that has ended meanwhile has none.
+def memory(processes: Iterable[psutil.Process]) -> tuple[int, int]:
+    """Bytes that these processes have together, of their own and of files; one that has ended meanwhile has none.
 
     On Linux what several of them share counts once. PSS divides each page by the number of processes that have it, so
     the sum is right for what a fork shares with its parent. But it also divides the pages of libraries (340 MB with
     PyTorch) by strangers that use the same ones: somebody else's training, or the next lesson. So of files' pages count
     as many as one of the processes has, or the sum of their parts where that is more.
 
-    Elsewhere there is only RSS, in which what is shared counts as often as there are processes.
+    Elsewhere there is only RSS, all of it their own here, in which what is shared counts for each process anew.
     """
     own = parts = most = 0
     for process in processes:
@@ -84,7 +89,7 @@ def memory(processes: Iterable[psutil.Process]) -> int:
             own += pages["Pss"] - pages["Pss_File"]
             parts += pages["Pss_File"]
             most = max(most, pages["RssFile"])
-    return own + max(parts, most)
+    return own, max(parts, most)
 
 
 def _pages(process: psutil.Process) -> dict[str, int]:
