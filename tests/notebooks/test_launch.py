@@ -265,3 +265,11 @@ def test_lessons_that_need_more_memory_than_there_is_are_named_with_their_need(g
     gigabytes(free, limit)
     said = "memory: 1.0 GB are free; the kernel may be ended without a word in lessons 02 (1.4 GB)"
     assert launch.memory() == said
+
+
+def test_binder_fetches_every_image_set_that_a_lesson_asks_for_when_its_image_is_built():
+    script = (ROOT / ".binder/postBuild").read_text()
+    asked = {name for path in LESSONS for name in run.image_sets(clean.parameters(clean.read(path)))}
+    real = {name for name in asked if not name.startswith("phantom-")}
+    assert real
+    assert {name for name in real if f'"{name}"' not in script} == set()
