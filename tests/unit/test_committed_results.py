@@ -268,7 +268,7 @@ def test_the_top_of_a_lesson_says_what_it_takes(lesson):
 
 
 def test_every_lesson_runs_where_2_gb_are_there():
-    """Binder ends a session above 2 GB, of which JupyterLab itself needs 0.15."""
+    """Binder ends a session above 2 GB, of which JupyterLab itself takes 0.1."""
     assert all(float(row["peak_mb"]) < 1500 for row in costs("lessons.csv"))
 
 
