@@ -27,7 +27,7 @@ OFFLINE := GSA_REQUIRE_DATA= GSA_DATA='$(CURDIR)/build/no-data' NO_PROXY= no_pro
 	constraints floors clean
 
 help:  ## list what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(COURSE)  ## make .venv with the tested versions, and PyTorch without CUDA where there is no GPU
 
@@ -38,7 +38,8 @@ install-tests: $(TESTS)  ## the same with what the tests need
 UV_INSTALL = build/uv/bin/uv pip install --no-config --python .venv --torch-backend $(TORCH)
 PIP_INSTALL = $(RUN) -m pip install
 NOT_BY_UV = echo 'uv could not install it (above); pip goes on, with the build of PyTorch that its index has'
-INSTALL = $(if $(filter pypi,$(TORCH)),$(PIP_INSTALL) $(1),$(UV_INSTALL) $(1) || { $(NOT_BY_UV); $(PIP_INSTALL) $(1); })
+OR_BY_PIP = $(if $(filter auto,$(TORCH)),|| { $(NOT_BY_UV); $(PIP_INSTALL) $(1); })
+INSTALL = $(if $(filter pypi,$(TORCH)),$(PIP_INSTALL) $(1),$(UV_INSTALL) $(1) $(OR_BY_PIP))
 
 # What was not finished is begun anew: pip takes a half-copied package for an installed one.
 $(COURSE): pyproject.toml $(CONSTRAINTS) | $(if $(filter pypi,$(TORCH)),,build/uv)

@@ -56,7 +56,8 @@ def owner_and_name(address: str) -> str:
     bare = re.sub(r"^(https://([^/@]*@)?github\.com/|(ssh://)?git@github\.com[:/])", "", address.strip())
     bare = re.sub(r"(\.git)?/?$", "", bare)
     if not re.fullmatch(NAME, bare):
-        what = f"REPO is {address.strip()!r}" if address.strip() else "there is no git remote called origin"
+        shown = re.sub(r"//[^/@]*@", "//", address.strip())  # without a password
+        what = f"REPO is {shown!r}" if address.strip() else "there is no git remote called origin"
         raise ValueError(f"{what}; expected a repository on GitHub: make links REPO=owner/name")
     return bare
 
@@ -99,7 +100,7 @@ def main(arguments: list[str], root: Path = ROOT) -> int:
         print(error, file=sys.stderr)
         return 2
     for path, text in changed.items():
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", newline="\n")
         print(f"{path.relative_to(root)}: {repo}")
     print(f"{len(changed)} files changed; the course's address is github.com/{repo}")
     return 0

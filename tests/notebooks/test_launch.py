@@ -101,7 +101,8 @@ def test_without_a_checkout_the_course_is_fetched_and_its_last_line_says_the_ver
     said = cell(tmp_path, whole)
     assert f"ended in {tmp_path / 'gsa' / 'notebooks'}\n" in said
     assert f"package of {tmp_path / 'gsa' / 'gsa_utils'}\n" in said
-    assert said.startswith("gsa_utils 0.1.0, torch ")
+    assert said.startswith("memory: ")
+    assert "\ngsa_utils 0.1.0, torch " in said
 
 
 def test_a_restarted_kernel_finds_what_was_fetched_and_fetches_nothing(cell, whole, tmp_path):
@@ -222,13 +223,59 @@ def test_a_front_end_is_never_asked_for():
     assert {"torch", "ipywidgets"} <= set(launch.needed())
 
 
-def test_what_pip_complains_of_comes_back_as_one_sentence(monkeypatch):
-    _pip(monkeypatch, 1, "WARNING: old\nERROR: No matching distribution found for captum>=0.8\n\n[notice] A new pip\n")
+@pytest.mark.parametrize(
+    ("stderr", "why"),
+    [
+        ("WARNING: old\nERROR: No matching distribution found for captum>=0.8\n\n[notice] A new pip\n", "No matching "),
+        ("ERROR: Cannot install captum because of x==1\nERROR: ResolutionImpossible: for help\n", "Cannot install "),
+        ("error: externally-managed-environment\n\nx This environment is\nhint: See PEP 668\n", "externally-managed"),
+        ("/usr/bin/python: No module named pip\n", "/usr/bin/python: No module named pip"),
+        ("", "pip says nothing"),
+    ],
+)
+def test_what_pip_complains_of_comes_back_as_one_sentence(monkeypatch, stderr, why):
+    _pip(monkeypatch, 1, stderr)
     monkeypatch.setattr(launch, "_installed", lambda name: name != "captum")
     with pytest.raises(launch.Stop) as stopped:
         launch.prepare()
-    assert str(stopped.value) == "captum>=0.8 could not be installed: No matching distribution found for captum>=0.8"
-    assert stopped.value._render_traceback_() == [str(stopped.value)]
+    said = str(stopped.value)
+    assert said.startswith(f"captum>=0.8 could not be installed ({why}")
+    assert said.endswith("): install them, and run this cell again.")
+    assert stopped.value._render_traceback_() == [said]
+
+
+def test_a_pytorch_that_is_too_old_is_said_in_one_sentence_and_another_package_in_a_line(monkeypatch, capsys):
+    versions = {"ipywidgets": "7.7.1"}
+    monkeypatch.setattr(launch, "version", lambda name: versions.get(name, "999"))
+    monkeypatch.setattr(launch, "_import_from_here", lambda: None)
+    launch.prepare()
+    assert "and left as they are: ipywidgets 7.7.1 (>=8.1.5)" in capsys.readouterr().out
+    versions["torch"] = "2.1.0+cu118"
+    with pytest.raises(launch.Stop, match=r"PyTorch is too old here: torch 2.1.0\+cu118 \(>=2.6\), ipywidgets"):
+        launch.prepare()
+
+
+def test_another_copy_that_is_in_use_is_not_mixed_with_this_one(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "gsa_utils", SimpleNamespace(__file__=str(tmp_path / "gsa_utils/__init__.py")))
+    with pytest.raises(launch.Stop, match="Another copy of the course is in use here .*: restart the kernel"):
+        launch._import_from_here()
+
+
+def test_the_course_comes_first_on_the_path_wherever_it_stood(monkeypatch):
+    monkeypatch.setattr(sys, "path", ["/older", str(ROOT), "/other"])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["/older", str(ROOT)]))
+    launch._import_from_here()
+    assert sys.path == [str(ROOT), "/older", "/other"]
+    assert os.environ["PYTHONPATH"] == os.pathsep.join([str(ROOT), "/older"])
+
+
+def test_what_lies_half_fetched_or_by_chance_under_the_courses_name_is_passed_over(cell, whole, tmp_path):
+    (tmp_path / "gsa/.git").mkdir(parents=True)
+    said = cell(tmp_path, whole, IMPORTED)
+    (ended,) = (Path(line.removeprefix("ended in ")) for line in said.splitlines() if line.startswith("ended in "))
+    assert ended.parent.parent == tmp_path
+    assert ended.parent.name.startswith("gsa.")
+    assert f"package of {ended.parent / 'gsa_utils'}\n" in said
 
 
 def test_distributions_that_pip_could_not_read_are_no_constraint(monkeypatch, tmp_path):
@@ -247,10 +294,13 @@ def gigabytes(monkeypatch, tmp_path):
     (tmp_path / "results/lessons.csv").write_text("lesson,seconds,peak_mb\n01_one,20,600\n02_two,30,1400\n")
     monkeypatch.setattr(launch, "COURSE", tmp_path)
 
-    def gigabytes(free, limit=None):
-        monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=free * 10**9))
-        (tmp_path / "memory.max").write_text("max" if limit is None else str(limit * 10**9))
-        monkeypatch.setattr(launch, "LIMITS", (str(tmp_path / "memory.max"), str(tmp_path / "no such file")))
+    def gigabytes(free, limit=None, used=0):
+        memory = {"available": free * 10**9, "rss": 0}
+        monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(**memory))
+        monkeypatch.setattr("psutil.Process.memory_info", lambda _: SimpleNamespace(**memory))
+        (tmp_path / "memory.max").write_text("max\n" if limit is None else f"{limit * 10**9}\n")
+        (tmp_path / "memory.current").write_text(f"{used * 10**9}\n")
+        monkeypatch.setattr(launch, "CGROUP", tmp_path)
 
     return gigabytes
 
@@ -260,11 +310,13 @@ def test_where_memory_is_enough_the_largest_need_is_stated(gigabytes):
     assert launch.memory() == "memory: enough for every lesson, the largest takes 1.4 GB"
 
 
-@pytest.mark.parametrize(("free", "limit"), [(1, None), (8, 1), (1, 8)])
-def test_lessons_that_need_more_memory_than_there_is_are_named_with_their_need(gigabytes, free, limit):
-    gigabytes(free, limit)
-    said = "memory: 1.0 GB are free; the kernel may be ended without a word in lessons 02 (1.4 GB)"
-    assert launch.memory() == said
+@pytest.mark.parametrize(("free", "limit", "used"), [(1, None, 0), (8, 1, 0), (1, 8, 0), (8, 3, 2)])
+def test_lessons_that_need_more_memory_than_is_left_are_named_with_their_need(gigabytes, free, limit, used):
+    gigabytes(free, limit, used)
+    assert launch.memory() == (
+        "memory: 1.0 GB are free, and the kernel may be ended without a word in lessons 02 (1.4 GB); "
+        "shut down the kernels of other lessons"
+    )
 
 
 def test_binder_fetches_every_image_set_that_a_lesson_asks_for_when_its_image_is_built():

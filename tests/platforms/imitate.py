@@ -85,7 +85,7 @@ def ran(lesson: Path, folder: Path) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("python", type=Path, help="the platform's interpreter")
-    parser.add_argument("--lessons", nargs="+", default=["01", "02", "03", "04", "06"], help="how their names begin")
+    parser.add_argument("--lessons", nargs="+", help="how their names begin (all)")
     parser.add_argument("--memory", type=float, metavar="GB", help="for a kernel and all that it starts")
     options = parser.parse_args()
     python = options.python.absolute()  # not resolved: a venv's interpreter is a link
