@@ -75,13 +75,16 @@ def available() -> int:
     """Bytes that this kernel may come to have: its own, and what is free, no more than its container has left."""
     import psutil  # ipykernel brings it
 
-    ours = psutil.Process().memory_info().rss
-    left = [psutil.virtual_memory().available + ours]
+    mine = psutil.Process().memory_info()
+    own = mine.rss - getattr(mine, "shared", 0)  # on Linux without the pages of files
+    left = [psutil.virtual_memory().available]
     for limit, used in LIMITS.items():
-        texts = [(CGROUP / name).read_text().strip() for name in (limit, used) if (CGROUP / name).exists()]
-        if len(texts) == 2 and texts[0].isdecimal():
-            left.append(int(texts[0]) - int(texts[1]) + ours)
-    return min(left)
+        path = CGROUP / limit
+        if path.exists() and (most := path.read_text().strip()).isdecimal():
+            stat = dict(line.split() for line in (path.parent / "memory.stat").read_text().splitlines())
+            files = int(stat["active_file"]) + int(stat["inactive_file"])  # given back when memory is short
+            left.append(int(most) - int((CGROUP / used).read_text()) + files)
+    return min(left) + own
 
 
 def needed() -> dict[str, str]:

@@ -294,12 +294,13 @@ def gigabytes(monkeypatch, tmp_path):
     (tmp_path / "results/lessons.csv").write_text("lesson,seconds,peak_mb\n01_one,20,600\n02_two,30,1400\n")
     monkeypatch.setattr(launch, "COURSE", tmp_path)
 
-    def gigabytes(free, limit=None, used=0):
+    def gigabytes(free, limit=None, used=0, cached=0):
         memory = {"available": free * 10**9, "rss": 0}
         monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(**memory))
         monkeypatch.setattr("psutil.Process.memory_info", lambda _: SimpleNamespace(**memory))
         (tmp_path / "memory.max").write_text("max\n" if limit is None else f"{limit * 10**9}\n")
-        (tmp_path / "memory.current").write_text(f"{used * 10**9}\n")
+        (tmp_path / "memory.current").write_text(f"{(used + cached) * 10**9}\n")
+        (tmp_path / "memory.stat").write_text(f"anon {used * 10**9}\ninactive_file {cached * 10**9}\nactive_file 0\n")
         monkeypatch.setattr(launch, "CGROUP", tmp_path)
 
     return gigabytes
@@ -310,9 +311,11 @@ def test_where_memory_is_enough_the_largest_need_is_stated(gigabytes):
     assert launch.memory() == "memory: enough for every lesson, the largest takes 1.4 GB"
 
 
-@pytest.mark.parametrize(("free", "limit", "used"), [(1, None, 0), (8, 1, 0), (1, 8, 0), (8, 3, 2)])
-def test_lessons_that_need_more_memory_than_is_left_are_named_with_their_need(gigabytes, free, limit, used):
-    gigabytes(free, limit, used)
+@pytest.mark.parametrize(
+    ("free", "limit", "used", "cached"), [(1, None, 0, 0), (8, 1, 0, 0), (1, 8, 0, 0), (8, 3, 2, 0), (8, 3, 2, 1)]
+)
+def test_lessons_that_need_more_memory_than_is_left_are_named_with_their_need(gigabytes, free, limit, used, cached):
+    gigabytes(free, limit, used, cached)
     assert launch.memory() == (
         "memory: 1.0 GB are free, and the kernel may be ended without a word in lessons 02 (1.4 GB); "
         "shut down the kernels of other lessons"
