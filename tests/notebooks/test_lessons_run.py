@@ -102,7 +102,8 @@ def test_lesson_05_finds_that_a_phantom_needs_its_important_pixels_wherever_the_
 
 
 def test_lesson_06_trains_another_run_of_the_table_again(real_set):
-    text = printed("06", dataset=real_set, train_images=300, attention="free", seed=3)
+    # Not seed 3: its committed score is so near the end of the others' band that another CPU's rounding crosses it.
+    text = printed("06", dataset=real_set, train_images=300, attention="free", seed=1)
     for arm in ("none", "free"):
         live, committed, low, high = numbers(text, f"{arm:9} live")
         assert low <= live <= high
