@@ -92,8 +92,7 @@ def build_head(
     channels, places = activations.shape[1], activations.shape[2] * activations.shape[3]
     deviation, mean = torch.std_mean(activations.float(), dim=(0, 2, 3))
     if isinstance(pooling, WeightMap):
-        maps = pooling.map()
-        module, features = GlobalPooling(pooling), channels * (len(maps) if maps.ndim == 3 else 1)
+        module, features = GlobalPooling(pooling), channels * len(pooling.resized(tuple(activations.shape[-2:])))
     elif pooling == "average":
         module, features = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), channels
     elif pooling == "places":

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 from filelock import FileLock
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -27,7 +27,8 @@ from gsa_utils.attention import CLASSIFIERS, FreeMap, GlobalSpatialAttention, We
 from gsa_utils.datasets.load import load_image_set
 from gsa_utils.evaluation.maps import effective_area
 from gsa_utils.evaluation.scores import scores
-from gsa_utils.images import SPLITS
+from gsa_utils.files import whole_file
+from gsa_utils.images import SPLITS, ImageSet
 from gsa_utils.networks.pretrained import Preparation
 from gsa_utils.pixels.features import pixel_features
 from gsa_utils.probing.activations import frozen_activations
@@ -84,26 +85,17 @@ def all_cells() -> list[Cell]:
     return cells
 
 
-@dataclass(frozen=True)
-class Pooled:
-    """All images of a set, whatever its own splits: who is tested is for the folds to say."""
-
-    images: UInt8[Tensor, "n channels height width"]
-    labels: Int[Tensor, " n"]
-    groups: Int[Tensor, " n"] | None
-
-
 @cache
-def load(dataset: str) -> Pooled:
-    """The set, or as many of its images as SETS allows: whole people, classes in proportion, always the same ones."""
+def load(dataset: str) -> ImageSet:
+    """All images of a set, whatever its own splits, for the folds say who is tested; or as many as SETS allows.
+
+    Then whole people, classes in proportion, always the same ones.
+    """
     parts = [load_image_set(dataset, split, SIZES.get(dataset)) for split in SPLITS]
     groups = None if parts[0].groups is None else torch.cat([part.groups for part in parts])
-    pooled = Pooled(torch.cat([p.images for p in parts]), torch.cat([p.labels for p in parts]), groups)
-    most = SETS[dataset]
-    if most is None or most >= len(pooled.labels):
-        return pooled
-    kept = first_side(pooled.labels, groups, most / len(pooled.labels), seed=0)
-    return Pooled(pooled.images[kept], pooled.labels[kept], None if groups is None else groups[kept])
+    images, labels = torch.cat([part.images for part in parts]), torch.cat([part.labels for part in parts])
+    pooled, most = ImageSet(images, labels, parts[0].class_names, groups, name=dataset), SETS[dataset]
+    return pooled if most is None or most >= len(pooled) else pooled.split(most / len(pooled), seed=0)[0]
 
 
 @cache
@@ -141,7 +133,7 @@ def divide(cell: Cell) -> tuple[Tensor, Tensor, Tensor]:
     return training, tuning, testing.nonzero()[:, 0]
 
 
-def _some(data: Pooled, indices: Tensor, fraction: float, seed: int) -> Tensor:
+def _some(data: ImageSet, indices: Tensor, fraction: float, seed: int) -> Tensor:
     groups = None if data.groups is None else data.groups[indices]
     return first_side(data.labels[indices], groups, fraction, seed)
 
@@ -168,7 +160,7 @@ def run(cell: Cell) -> tuple[dict[str, object], np.ndarray | None]:
     """The row of a cell, and the map of an arm that has just one."""
     started = time.perf_counter()
     data, (training, tuning, testing) = load(cell.dataset), divide(cell)
-    x, classes = activations(cell.dataset, cell.grid), int(data.labels.max()) + 1
+    x, classes = activations(cell.dataset, cell.grid), len(data.class_names)
     make = pooling(cell, training)
     tunes = "weight_decay" if cell.arm in ("average", "places") else "pooling_lr"
     tried: dict[float, tuple[float, Head]] = {}
@@ -204,8 +196,7 @@ def _maps(head: Head) -> Float[Tensor, "maps h w"] | None:
     attention = getattr(head.pooling, "attention", None)
     if attention is None:
         return None
-    maps = attention.map().detach()
-    return maps if maps.ndim == 3 else maps[None]
+    return attention.resized(attention.map().shape[-2:]).detach()
 
 
 def read(folder: Path) -> pd.DataFrame:
@@ -239,9 +230,9 @@ def _run_and_write(cells: Iterable[Cell], folder: Path) -> int:
                 (folder / "maps").mkdir(exist_ok=True)
                 np.save(folder / "maps" / f"{cell.dataset}-{cell.arm}-{cell.repeat}-{cell.fold}.npy", weight_map)
             table = pd.concat([read(folder), pd.DataFrame([row | made_with()])]).reindex(columns=COLUMNS)
-            part = folder / "runs.csv.part"
-            table.astype({"images": "Int64"}).to_csv(part, index=False, float_format="%.6g", lineterminator="\n")
-            part.replace(folder / "runs.csv")
+            text = table.astype({"images": "Int64"}).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+            with whole_file(folder / "runs.csv") as file:
+                file.write(text.encode())
         done += 1
     return done
 

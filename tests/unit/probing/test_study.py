@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from gsa_utils.images import ImageSet
 from gsa_utils.probing import study
-from gsa_utils.probing.study import Cell, Pooled
+from gsa_utils.probing.study import Cell
 
 
 @pytest.fixture
@@ -15,10 +16,11 @@ def made_up(monkeypatch):
     x = torch.randn(80, 3, 7, 7, generator=random)
     x[:, 0, 2, 3] += 3.0 * (2 * labels - 1)
     images = torch.randint(0, 256, (80, 1, 14, 14), generator=random, dtype=torch.uint8)
-    monkeypatch.setattr(study, "load", lambda dataset: Pooled(images, labels, groups))
+    made_up = ImageSet(images, labels, ("without", "with"), groups)
+    monkeypatch.setattr(study, "load", lambda dataset: made_up)
     monkeypatch.setattr(study, "activations", lambda dataset, grid: x.half())
     monkeypatch.setattr(study, "STEPS", 30)
-    return Pooled(images, labels, groups)
+    return made_up
 
 
 def cell(arm="free", maps=1, images=None, repeat=0, fold=0, grid=7):
