@@ -261,4 +261,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # By its own name: processes of joblib look for what is cached here in the module that they import, not in __main__.
+    from gsa_utils.probing.study import main as main_of_the_module
+
+    sys.exit(main_of_the_module())
