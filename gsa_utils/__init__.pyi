@@ -17,6 +17,8 @@ from .files import DataUnavailable as DataUnavailable
 from .images import ImageSet as ImageSet
 from .networks.backbones import build_backbone as build_backbone
 from .pixels.features import pixel_features as pixel_features
+from .planting import patch_region as patch_region
+from .planting import plant_patch as plant_patch
 from .probing.activations import frozen_activations as frozen_activations
 from .training.loop import fit as fit
 from .training.state import TrainingRun as TrainingRun

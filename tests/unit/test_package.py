@@ -34,6 +34,7 @@ PUBLIC = [
     "load_image_set",
     "localisation",
     "pixel_features",
+    "plant_patch",
     "predict",
     "stability",
 ]
