@@ -4,13 +4,18 @@ Paper: L. Xu, J. Huang, A. Nitanda, R. Asaoka, K. Yamanishi, "A Novel Global Spa
 Convolutional Neural Network for Medical Image Classification", https://arxiv.org/abs/2007.15897 (2020).
 
     z = classifier(features)     (H, W)   logit of "this pixel is important"
-    m = sigmoid(z)               (H, W)   the weight map, in (0, 1)
-    y = CNN(m * x)                        every image is weighted by the same m; the image loss trains both
+    m = sigmoid(z)               (H, W)   in (0, 1)
+    w = m / mean(m)              (H, W)   the weight map: relative importance, 1 on average; the boundary is w = 1
+    y = CNN(w * x)                        every image is weighted by the same w; the image loss trains both
 
-From the paper's abstract: one map for all images, realised by a binary classifier over pixels whose features are the
-intensities of all images, optimised together with the CNN. Ours: the architecture of the classifier, where the map is
-applied, and a fixed set of training images as features. (A third party remarks that the original stacks the images of
-a batch, also at test time; a prediction would then depend on the other images of its batch.)
+From the paper's abstract: one map for all images, relative importances, realised by a binary classifier over pixels
+whose features are the intensities of all images, optimised together with the CNN. Ours: the architecture of the
+classifier, where the map is applied, a fixed set of training images as features, and the division by the mean. (A third
+party remarks that the original stacks the images of a batch, also at test time; a prediction would then depend on the
+other images of its batch.)
+
+Why divided: convolution and BatchNorm behind the map undo a uniform rescaling, so absolute weights say nothing.
+Divided, a map starts as the identity, "important" means weighted above the average, and two maps can be compared.
 """
 
 from contextlib import nullcontext
@@ -30,6 +35,7 @@ class WeightMap(nn.Module):
     It may be K maps, (K, H, W), of which each weights its share of the channels.
     """
 
+    _version = 2  # of state dicts, PyTorch's own attribute: in those of version 1 no map is divided by its mean
     frozen_map: Float[Tensor, "*maps height width"] | None
 
     def __init__(self) -> None:
@@ -45,8 +51,11 @@ class WeightMap(nn.Module):
         return self.frozen_map is not None
 
     def map(self) -> Float[Tensor, "*maps height width"]:
-        """The weight of every pixel, in (0, 1); differentiable until frozen."""
-        return torch.sigmoid(self.logits()) if self.frozen_map is None else self.frozen_map
+        """The weight of every pixel, above 0 and 1 on average, important where above 1; differentiable until frozen."""
+        if self.frozen_map is not None:
+            return self.frozen_map
+        importance = torch.sigmoid(self.logits())
+        return importance / importance.mean(dim=(-2, -1), keepdim=True)
 
     def resized(self, size: tuple[int, int]) -> Float[Tensor, "maps h w"]:
         """The maps on another grid: averaged where it is coarser, interpolated where it is finer."""
@@ -77,6 +86,12 @@ class WeightMap(nn.Module):
         raise NotImplementedError
 
     def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing, unexpected, errors):
+        if local_metadata.get("version") == 1:
+            errors.append(
+                f"{prefix.rstrip('.') or type(self).__name__}: saved by an earlier version, whose maps were not "
+                "divided by their mean; a network trained behind such a map answers otherwise here: train it anew"
+            )
+            return
         # A frozen map loads into either kind. The other way round the classifier can't be brought back, and
         # strict=False would pass over that in silence, so it is reported as an error of its own.
         saved, size = state_dict.get(prefix + "frozen_map"), self.map().shape
@@ -99,7 +114,7 @@ class GlobalSpatialAttention(WeightMap):
 
     The classifier is written as a convolution over the (1, K, H, W) image of features: with `kernel_size=1` each pixel
     is one sample and a 1x1 convolution is a linear layer over its features. The last layer starts at zero, so every
-    map starts uniform at 0.5 and whatever structure it ends with was learned.
+    map starts as 1 everywhere, a network with it as the one without, and whatever structure it ends with was learned.
 
     Args:
         features: (1, K, H, W) from `pixel_features`; a buffer, it moves and is saved with the module.
@@ -190,7 +205,7 @@ class GlobalPooling(nn.Module):
     def forward(self, x: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch pooled"]:
         """(B, C, h, w) -> (B, K * C): the C averages under the first map, then under the second, and so on."""
         weight = self.attention.resized(_grid(x))
-        weight = weight / weight.sum(dim=(1, 2), keepdim=True)
+        weight = weight / weight.sum(dim=(1, 2), keepdim=True)  # resizing moves the mean a little
         means = x.flatten(2) @ weight.to(x.dtype).flatten(1).T  # (B, C, K)
         return means.transpose(1, 2).flatten(1)
 

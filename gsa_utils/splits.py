@@ -56,6 +56,19 @@ def first_side(
     return torch.from_numpy(np.isin(unit, chosen))
 
 
+def three_sides(
+    labels: Int[Tensor, " n"], groups: Int[Tensor, " n"] | None, k: int, fold: int, valid: float, seed: int
+) -> tuple[Int[Tensor, " train"], Int[Tensor, " valid"], Int[Tensor, " test"]]:
+    """Indices of the images to train on, to choose by, and to test on; no group is in two of them.
+
+    Tested is fold `fold` of `fold_numbers`; of the other groups the share `valid` chooses.
+    """
+    testing = fold_numbers(labels, groups, k, seed) == fold
+    rest = (~testing).nonzero()[:, 0]
+    choosing = first_side(labels[rest], None if groups is None else groups[rest], valid, seed)
+    return rest[~choosing], rest[choosing], testing.nonzero()[:, 0]
+
+
 def fold_numbers(labels: Int[Tensor, " n"], groups: Int[Tensor, " n"] | None, k: int, seed: int) -> Int[Tensor, " n"]:
     """The fold of each image, 0 to k - 1: none is empty, none shares a group with another.
 

@@ -5,6 +5,8 @@ What each named set is, its source, licence, checksum and citation, and where it
 
 import os
 
+import torch
+
 from gsa_utils.arguments import unknown_name
 from gsa_utils.datasets import medmnist
 from gsa_utils.datasets.chest import COLLECTIONS, load_chest
@@ -48,3 +50,17 @@ def load_image_set(
     if name not in list(medmnist.published()):
         raise unknown_name("name", name, [*PHANTOMS, "london-faces", *COLLECTIONS, *medmnist.flags()])
     return medmnist.load_medmnist(name, split, size, data_root(root))
+
+
+def load_whole(name: str, size: int | None = None, images: int | None = None) -> ImageSet:
+    """All splits of a set as one, for folds of one's own; or about `images` of it, whole people, always the same ones.
+
+    Raises:
+        ValueError, DataUnavailable: as `load_image_set`.
+    """
+    parts = [load_image_set(name, split, size) for split in SPLITS]
+    first = parts[0]
+    groups = None if first.groups is None else torch.cat([part.groups for part in parts])
+    pixels, labels = torch.cat([part.images for part in parts]), torch.cat([part.labels for part in parts])
+    whole = ImageSet(pixels, labels, first.class_names, groups, first.region, name)
+    return whole if images is None or images >= len(whole) else whole.split(images / len(whole), seed=0)[0]

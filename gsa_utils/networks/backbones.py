@@ -24,11 +24,13 @@ class Family(NamedTuple):
             about half of the network ("middle"), from its second last stage ("late"), or is averaged next ("pool").
         transforms: a regular expression for the submodules behind which local attention is put, by name
             (local_attention.py says why there).
+        head: the submodules that average over places (of DenseNet the one that can be put before) and that classify.
     """
 
     build: Callable[[int, int], nn.Module]
     layers: Mapping[str, str]
     transforms: str
+    head: tuple[str, str]
 
 
 def build_backbone(
@@ -106,19 +108,24 @@ def _googlenet(in_channels: int, num_classes: int) -> nn.Module:
 
 
 FAMILIES = {
-    "small": Family(_small, {"early": "0.1", "middle": "1", "late": "2", "pool": "3"}, r"\d\.2"),
+    "small": Family(_small, {"early": "0.1", "middle": "1", "late": "2", "pool": "3"}, r"\d\.2", ("3.0", "3.2")),
     "googlenet": Family(
         _googlenet,
         {"early": "conv2", "middle": "inception4a", "late": "inception5a", "pool": "avgpool"},
         r"inception\d\w",
+        ("avgpool", "fc"),
     ),
     "vgg": Family(
         _vgg,
         {"early": "features.3", "middle": "features.8", "late": "features.15", "pool": "avgpool"},
         r"features\.\d+",
+        ("avgpool", "classifier"),
     ),
     "resnet": Family(
-        _resnet, {"early": "layer1", "middle": "layer3", "late": "layer4", "pool": "avgpool"}, r"layer\d\.\d\.bn2"
+        _resnet,
+        {"early": "layer1", "middle": "layer3", "late": "layer4", "pool": "avgpool"},
+        r"layer\d\.\d\.bn2",
+        ("avgpool", "fc"),
     ),
     # What enters norm5 is normalised and rectified before it is averaged.
     "densenet": Family(
@@ -130,6 +137,7 @@ FAMILIES = {
             "pool": "features.norm5",
         },
         r"features\.denseblock\d",
+        ("features.pooled", "classifier"),
     ),
 }
 LAYERS = {name: family.layers for name, family in FAMILIES.items()}

@@ -13,27 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gsa_utils.arguments import bad_value, check_whole
+from gsa_utils.arguments import bad_value
 from gsa_utils.attention import GlobalPooling, WeightMap
-
-
-class AttentivePooling(nn.Module):
-    """K queries, each of which averages the places of an image by how well they answer it: (B, C, h, w) -> (B, K * C).
-
-    The simplest form of attentive probing: keys and values are the activations themselves. Efficient probing
-    (https://arxiv.org/abs/2506.10178) projects the values too and lets each query read its share of them. Queries
-    start at zero, and the pooling with them as the plain average, as global maps do.
-    """
-
-    def __init__(self, channels: int, queries: int = 1):
-        super().__init__()
-        check_whole("queries", queries, 1)
-        self.query = nn.Parameter(torch.zeros(queries, channels))
-
-    def forward(self, x: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch pooled"]:
-        places = x.flatten(2)  # (B, C, P)
-        weight = torch.einsum("kc,bcp->bkp", self.query, places) / x.shape[1] ** 0.5
-        return torch.einsum("bkp,bcp->bkc", weight.softmax(dim=2), places).flatten(1)
+from gsa_utils.networks.pooling import AttentivePooling
 
 
 class Head(nn.Module):

@@ -24,17 +24,17 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from gsa_utils.attention import CLASSIFIERS, FreeMap, GlobalSpatialAttention, WeightMap
-from gsa_utils.datasets.load import load_image_set
+from gsa_utils.datasets.load import load_whole
 from gsa_utils.evaluation.maps import effective_area
 from gsa_utils.evaluation.scores import scores
 from gsa_utils.files import whole_file
-from gsa_utils.images import SPLITS, ImageSet
+from gsa_utils.images import ImageSet
 from gsa_utils.networks.pretrained import Preparation
 from gsa_utils.pixels.features import pixel_features
 from gsa_utils.probing.activations import frozen_activations
 from gsa_utils.probing.heads import Head, build_head
 from gsa_utils.probing.train import fit_head
-from gsa_utils.splits import first_side, fold_numbers
+from gsa_utils.splits import first_side, three_sides
 from gsa_utils.study.results import made_with
 
 SETS = {"london-faces": None, "nih-chest": None, "kermany-chest": 1200, "breastmnist": None}  # name -> images at most
@@ -87,15 +87,8 @@ def all_cells() -> list[Cell]:
 
 @cache
 def load(dataset: str) -> ImageSet:
-    """All images of a set, whatever its own splits, for the folds say who is tested; or as many as SETS allows.
-
-    Then whole people, classes in proportion, always the same ones.
-    """
-    parts = [load_image_set(dataset, split, SIZES.get(dataset)) for split in SPLITS]
-    groups = None if parts[0].groups is None else torch.cat([part.groups for part in parts])
-    images, labels = torch.cat([part.images for part in parts]), torch.cat([part.labels for part in parts])
-    pooled, most = ImageSet(images, labels, parts[0].class_names, groups, name=dataset), SETS[dataset]
-    return pooled if most is None or most >= len(pooled) else pooled.split(most / len(pooled), seed=0)[0]
+    """The images of a set that SETS allows, whatever its own splits, for the folds say who is tested."""
+    return load_whole(dataset, SIZES.get(dataset), SETS[dataset])
 
 
 @cache
@@ -123,19 +116,11 @@ def activations(dataset: str, grid: int) -> Float[Tensor, "n channels h w"]:
 def divide(cell: Cell) -> tuple[Tensor, Tensor, Tensor]:
     """Indices of the images that a cell trains on, is tuned on, and is tested on; nobody is in two of them."""
     data, seed = load(cell.dataset), cell.repeat
-    testing = fold_numbers(data.labels, data.groups, FOLDS, seed) == cell.fold
-    rest = (~testing).nonzero()[:, 0]
-    tuned_on = _some(data, rest, VALID, seed)
-    tuning = rest[tuned_on]
-    training = rest[~tuned_on]
+    training, tuning, testing = three_sides(data.labels, data.groups, FOLDS, cell.fold, VALID, seed)
     if cell.images is not None and cell.images < len(training):
-        training = training[_some(data, training, cell.images / len(training), seed)]
-    return training, tuning, testing.nonzero()[:, 0]
-
-
-def _some(data: ImageSet, indices: Tensor, fraction: float, seed: int) -> Tensor:
-    groups = None if data.groups is None else data.groups[indices]
-    return first_side(data.labels[indices], groups, fraction, seed)
+        groups = None if data.groups is None else data.groups[training]
+        training = training[first_side(data.labels[training], groups, cell.images / len(training), seed)]
+    return training, tuning, testing
 
 
 def pooling(cell: Cell, training: Tensor) -> Callable[[], WeightMap | int | str]:

@@ -14,8 +14,9 @@ from gsa_utils.networks.backbones import LAYERS
 from gsa_utils.networks.local_attention import PEERS
 from gsa_utils.training.checks import check_settings
 
-# region: the true one as a constant map, where it is known
-ATTENTIONS = ["none", "free", *CLASSIFIERS, *PEERS, "region"]
+# region: the true one as a constant map, where it is known; attentive: queries that ask each image, before its pooling;
+# coordinates: no attention, but two more channels that say where a pixel is
+ATTENTIONS = ["none", "free", *CLASSIFIERS, *PEERS, "region", "attentive", "coordinates"]
 # Rankings that a training run of its own makes, and how that run differs; the others are functions of the images.
 LEARNED = {
     "mlp": {"attention": "mlp"},
@@ -27,9 +28,11 @@ LEARNED = {
 }
 RANKINGS = ["constant", "random", "centre", "anova", *LEARNED]
 NAMES = {"attention": ATTENTIONS, "backbone": list(LAYERS), "ranking": [None, *RANKINGS]}
-LEAST = {"rank": 1, "shift": 0}  # of whole numbers
-LEAST_OR_ALL = dict.fromkeys(("size", "train_images", "valid_images"), 1)
-SWITCHES = ("fast", "shuffled", "keep")
+LEAST = {"rank": 1, "shift": 0, "maps": 1, "jitter": 0}  # of whole numbers
+LEAST_OR_ALL = dict.fromkeys(("size", "images", "train_images", "valid_images"), 1) | {"fold": 0}
+FOLDS, VALID = 5, 0.2  # tested is one fold of so many; of the other people this share chooses
+SWITCHES = ("fast", "shuffled", "keep", "decoys")
+CENTRE = (0.45, 0.3)  # of planted patches, as shares of height and width: in chests the right lung
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,14 @@ class Recipe:
 
     Args:
         attention: one of ATTENTIONS; "region" shows the CNN the true region alone, as a reference.
-        at: where a global map sits: "input", a layer of the backbone ("early", "middle", "late", "pool"), or the name
-            of a submodule. Local attention has places of its own.
+        at: where a global map sits: "input", a layer of the backbone ("early", "middle", "late", "pool"), the name of a
+            submodule, or "pooling", in place of the average. Local attention has places of its own.
+        maps: how many maps, or queries of "attentive".
+        fold: None for the set's own splits; or the one of FOLDS that is tested, when all its images are divided anew by
+            people. `seed` then says how, and with the fold what the initial weights are.
+        images: how many of the set there are before it is divided into folds; None for all.
+        strength, area, jitter, decoys: what `plant_patch` plants into the images of a fold, around CENTRE; `area` is a
+            share of the image, and 0 leaves the set as it is, with its own labels.
         train_images, valid_images: how many, with the classes' shares kept; None for all.
         fast: compute the CNN in half precision where the processor does that itself (`native_bfloat16`), else in
             float32; a result says which it was.
@@ -52,14 +61,22 @@ class Recipe:
     dataset: str
     attention: str = "none"
     at: str = "input"
+    maps: int = 1
     backbone: str = "small"
     size: int | None = None
+    fold: int | None = None
+    images: int | None = None
+    strength: float = 0.0
+    area: float = 0.0
+    jitter: int = 0
+    decoys: bool = False
     train_images: int | None = None
     valid_images: int | None = None
     epochs: int = 30
     batch_size: int = 32
     lr: float = 5e-4
     attention_lr: float = 1e-2
+    weight_decay: float = 0.0
     rank: int = 64
     seed: int = 0
     fast: bool = False
@@ -83,13 +100,19 @@ class Recipe:
         for argument in SWITCHES:
             if not isinstance(value := getattr(self, argument), bool):
                 raise bad_value(argument, repr(value), "true or false")
+        if self.fold is not None and self.fold >= FOLDS:
+            raise bad_value("fold", self.fold, f"a whole number below {FOLDS}")
+        if self.area and self.fold is None:
+            raise bad_value("area", self.area, "0 without a fold: patches are planted into sets that are divided anew")
         if self.share != 0 if self.ranking is None else not 0 < self.share < 1:
             raise bad_value("share", self.share, "a share of the pixels between 0 and 1 with a ranking, 0 without one")
 
     @property
     def fit_settings(self) -> dict[str, float]:
         """What `fit` is told."""
-        return {name: getattr(self, name) for name in ("epochs", "batch_size", "lr", "attention_lr", "seed")}
+        return {
+            name: getattr(self, name) for name in ("epochs", "batch_size", "lr", "attention_lr", "weight_decay", "seed")
+        }
 
     @property
     def key(self) -> str:
@@ -103,7 +126,7 @@ class Result:
 
     Attributes:
         scores: on the test split; empty where the run failed.
-        weight_map: the map after training, (H, W). Without global attention, what explains the trained network: the
+        weight_map: the map after training, (H, W); of several maps the first. Without global attention, what explains the trained network: the
             mean Grad-CAM of the test images, or the mean of CBAM's maps over them; None where there is none.
         error: why the run failed, in one line.
         precision: what the CNN was computed in, "float32" or "bfloat16"; None where the run failed.

@@ -9,7 +9,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Hashable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -24,13 +24,11 @@ from filelock import FileLock
 from gsa_utils.arguments import bad_value
 from gsa_utils.study.recipe import Recipe, Result
 
-SCORES = ["accuracy", "auroc", "loss", "valid_auroc", "valid_loss", "best_epoch", "seconds"]
-SCORES += ["map_auroc", "map_auprc", "map_energy"]
+SCORES = ["accuracy", "auroc", "loss", "valid_auroc", "valid_loss", "seconds", "trained_on", "tested_on"]
+SCORES += ["effective_area", "map_auroc", "map_auprc", "map_energy"]
 MADE_WITH = ["date", "torch", "python", "threads", "commit"]
 COLUMNS = [*(field.name for field in fields(Recipe)), "status", "error", "precision", *SCORES, "map", *MADE_WITH]
-
-# Of tables made when a recipe asked for a type and not for speed; one that gets a row gets today's columns with it.
-FIRST_COLUMNS = ["precision" if name == "fast" else name for name in COLUMNS if name != "precision"]
+LEFT_OUT = "best_epoch"  # a column of the first study only, whose runs kept the epoch of the lowest validation loss
 
 
 def load_results(folder: str | Path) -> dict[Recipe, Result]:
@@ -87,13 +85,22 @@ def _table(folder: Path) -> pd.DataFrame:
     if not whole:
         return pd.DataFrame(columns=COLUMNS, dtype=str)
     table = pd.read_csv(io.StringIO(whole), dtype=str, keep_default_na=False)
-    if list(table) == FIRST_COLUMNS:
-        fast = (table["precision"] == "bfloat16").astype(str)
-        table = table.assign(fast=fast).reindex(columns=COLUMNS)
+    if LEFT_OUT in table:
+        table = _as_today(table)
     if list(table) != COLUMNS:
         differ = sorted(set(table) ^ set(COLUMNS)) or "in another order"
         raise bad_value("folder", f"{path} with other columns ({differ})", "a table that this version wrote")
     return table
+
+
+def _as_today(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of the first study: what its recipes could not ask for is what it is by default."""
+    asked = {setting.name: setting.default for setting in fields(Recipe) if setting.default is not MISSING}
+    asked = {name: "" if default is None else str(default) for name, default in asked.items()}
+    asked["fast"] = (table["precision"] == "bfloat16").astype(str)
+    asked |= dict.fromkeys(SCORES, "")
+    missing = {name: value for name, value in asked.items() if name not in table}
+    return table.drop(columns=LEFT_OUT).assign(**missing)[COLUMNS]
 
 
 def _replace(path: Path, table: pd.DataFrame) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import lru_cache
+from statistics import fmean
 
 import torch
 from accelerate import PartialState
@@ -10,18 +11,22 @@ from torch import Tensor, nn
 
 from gsa_utils.arguments import bad_value, unknown_name
 from gsa_utils.attended import attend
-from gsa_utils.attention import CLASSIFIERS, FreeMap, GlobalSpatialAttention, WeightMap
-from gsa_utils.datasets.load import load_image_set
+from gsa_utils.attention import CLASSIFIERS, FreeMap, GlobalPooling, GlobalSpatialAttention, WeightMap
+from gsa_utils.datasets.load import load_image_set, load_whole
 from gsa_utils.evaluation import rankings
 from gsa_utils.evaluation.knockout import blank, mean_fill
-from gsa_utils.evaluation.maps import localisation
+from gsa_utils.evaluation.maps import effective_area, localisation
 from gsa_utils.evaluation.saliency import grad_cam, mean_local_map
 from gsa_utils.evaluation.scores import evaluate
-from gsa_utils.images import ImageSet
-from gsa_utils.networks.backbones import LAYERS, build_backbone
+from gsa_utils.images import SPLITS, ImageSet
+from gsa_utils.networks.backbones import FAMILIES, LAYERS, build_backbone
+from gsa_utils.networks.coordinates import build_with_coordinates
 from gsa_utils.networks.local_attention import PEERS, add_local_attention
+from gsa_utils.networks.pooling import AttentivePooling, replace_pooling
 from gsa_utils.pixels.features import pixel_features
-from gsa_utils.study.recipe import LEARNED, RANKINGS, Recipe, Result
+from gsa_utils.planting import patch_region, plant_patch
+from gsa_utils.splits import three_sides
+from gsa_utils.study.recipe import CENTRE, FOLDS, LEARNED, RANKINGS, VALID, Recipe, Result
 from gsa_utils.training.loop import fit
 from gsa_utils.training.state import TrainingRun
 
@@ -58,28 +63,41 @@ class Bfloat16(nn.Module):
 
 def build(recipe: Recipe, train: ImageSet) -> tuple[nn.Module, WeightMap | None]:
     """The untrained model of a recipe, and the global weight map in it if there is one."""
-    torch.manual_seed(recipe.seed)
+    torch.manual_seed(recipe.seed if recipe.fold is None else 1000 * recipe.seed + recipe.fold)
     channels, *size = train.images.shape[1:]
-    model = build_backbone(recipe.backbone, channels, len(train.class_names), tuple(size))
+    make = build_with_coordinates if recipe.attention == "coordinates" else build_backbone
+    model = make(recipe.backbone, channels, len(train.class_names), tuple(size))
     weight_map = None
     if recipe.attention in PEERS:
         model = add_local_attention(model, recipe.backbone, recipe.attention)
-    elif recipe.attention != "none":
+    elif recipe.attention == "attentive":
+        _, linear = FAMILIES[recipe.backbone].head
+        queries = AttentivePooling(model.get_submodule(linear).in_features, recipe.maps)
+        model = replace_pooling(model, recipe.backbone, queries, recipe.maps)
+    elif recipe.attention not in ("none", "coordinates"):
         weight_map = _weight_map(recipe, train)
-        place = None if recipe.at == "input" else LAYERS[recipe.backbone].get(recipe.at, recipe.at)
-        model = attend(model, weight_map, place)
+        if recipe.at == "pooling":
+            model = replace_pooling(model, recipe.backbone, GlobalPooling(weight_map), recipe.maps)
+        else:
+            place = None if recipe.at == "input" else LAYERS[recipe.backbone].get(recipe.at, recipe.at)
+            model = attend(model, weight_map, place)
     return Bfloat16(model) if recipe.fast and native_bfloat16() else model, weight_map
 
 
 def run(recipe: Recipe) -> Result:
-    """Train on the recipe's images, keep the best validation epoch, and score it on the whole test split."""
+    """Train on the recipe's images to the last epoch, and score the model on all images to be tested on."""
     train, valid, test = images(recipe)
     model, weight_map = build(recipe, train)
     trained = fit(model, train, valid, **recipe.fit_settings, progress=False)
-    best = trained.history[trained.best_epoch]
-    scores = evaluate(trained.model, test) | {name: best[name] for name in ("valid_auroc", "valid_loss")}
-    scores |= {"best_epoch": trained.best_epoch, "seconds": trained.seconds}
-    final = weight_map.map().detach().cpu() if weight_map is not None else _explained(recipe, trained, test)
+    last = trained.history[-1]
+    scores = evaluate(trained.model, test) | {name: last[name] for name in ("valid_auroc", "valid_loss")}
+    scores |= {"seconds": trained.seconds, "trained_on": len(train), "tested_on": len(test)}
+    if weight_map is None:
+        final = _explained(recipe, trained, test)
+    else:
+        maps = weight_map.map().detach().cpu().reshape(-1, *weight_map.map().shape[-2:])
+        scores["effective_area"] = fmean(map(effective_area, maps))
+        final = maps[0]
     if final is not None and train.region is not None:
         scores |= {f"map_{name}": score for name, score in localisation(final, train.region).items()}
     precision = "bfloat16" if isinstance(model, Bfloat16) else "float32"
@@ -88,7 +106,7 @@ def run(recipe: Recipe) -> Result:
 
 def images(recipe: Recipe) -> tuple[ImageSet, ImageSet, ImageSet]:
     """The training, validation and test images of a recipe, shifted, relabelled and blanked as it says."""
-    train, valid, test = (load_image_set(recipe.dataset, split, recipe.size) for split in ("train", "val", "test"))
+    train, valid, test = _sides(recipe)
     train, valid = _some(train, recipe.train_images, recipe.seed), _some(valid, recipe.valid_images, recipe.seed)
     if recipe.shift:
         train, valid, test = (shifted(s, recipe.shift, recipe.seed + i) for i, s in enumerate((train, valid, test)))
@@ -100,6 +118,21 @@ def images(recipe: Recipe) -> tuple[ImageSet, ImageSet, ImageSet]:
         mean = mean_fill(train)
         train, valid, test = (blank(s, ~mask if recipe.keep else mask, mean) for s in (train, valid, test))
     return train, valid, test
+
+
+def _sides(recipe: Recipe) -> tuple[ImageSet, ...]:
+    """The set's own splits, or the sides of a fold."""
+    if recipe.fold is None:
+        return tuple(load_image_set(recipe.dataset, split, recipe.size) for split in SPLITS)
+    whole = _whole(recipe.dataset, recipe.size, recipe.images)
+    if recipe.area:
+        region = patch_region(tuple(whole.images.shape[-2:]), recipe.area, CENTRE)
+        whole = plant_patch(whole, region, recipe.strength, recipe.jitter, recipe.decoys, recipe.seed)
+    sides = three_sides(whole.labels, whole.groups, FOLDS, recipe.fold, VALID, recipe.seed)
+    return tuple(whole.subset(side) for side in sides)
+
+
+_whole = lru_cache(maxsize=4)(load_whole)
 
 
 def ranking(name: str, recipe: Recipe) -> Float[Tensor, "height width"]:
@@ -135,8 +168,8 @@ def _learned(recipe: Recipe) -> Tensor:
 def _weight_map(recipe: Recipe, train: ImageSet) -> WeightMap:
     if recipe.attention in CLASSIFIERS:
         hidden, kernel_size = CLASSIFIERS[recipe.attention]
-        return GlobalSpatialAttention(pixel_features(train, recipe.rank), hidden, kernel_size)
-    weight_map = FreeMap(tuple(train.images.shape[-2:]))
+        return GlobalSpatialAttention(pixel_features(train, recipe.rank), hidden, kernel_size, recipe.maps)
+    weight_map = FreeMap(tuple(train.images.shape[-2:]), recipe.maps)
     if recipe.attention == "region":
         if train.region is None:
             raise bad_value("attention", "'region'", f"a set whose region is known; {train.name} is none")

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from gsa_utils.attended import Attended
+from gsa_utils.attention import WeightMap
 from gsa_utils.files import checksum, whole_file
 from gsa_utils.images import ImageSet
 from gsa_utils.training.state import TrainingState, weight_maps
@@ -76,4 +77,5 @@ def _identity(model: nn.Module, train: ImageSet, valid: ImageSet) -> dict[str, o
         "trained weights": checksum(trained),
         "place of the map": ", ".join(part.at or "input" for part in model.modules() if isinstance(part, Attended)),
         "pixel features": checksum_of_features(model),
+        "version of the maps": WeightMap._version,
     }

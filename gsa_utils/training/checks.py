@@ -1,6 +1,7 @@
 """What has to hold before and while a model is trained: settings, image sets, losses, gradients."""
 
 import math
+from numbers import Real
 
 from torch import nn
 
@@ -21,6 +22,9 @@ def check_settings(**settings: object) -> dict[str, int | float]:
         raise bad_value("seed", settings["seed"], "a whole number from 0, below 2**32")
     for argument in ("lr", "attention_lr"):
         check_positive(argument, settings[argument])
+    decay = settings["weight_decay"]
+    if not isinstance(decay, Real) or isinstance(decay, bool) or not decay >= 0:
+        raise bad_value("weight_decay", repr(decay), "0 or a positive number")
     return {name: value.item() if hasattr(value, "item") else value for name, value in settings.items()}
 
 

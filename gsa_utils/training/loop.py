@@ -1,4 +1,4 @@
-"""One training loop for any model, any device and any number of processes: Adam, cosine schedule, best epoch kept.
+"""One training loop for any model, any device and any number of processes: AdamW and a cosine schedule.
 
 Devices, mixed precision and processes are accelerate's business: it picks CUDA, MPS or the CPU, and reads
 ACCELERATE_MIXED_PRECISION=bf16 (before the first run of a process) and torchrun's variables from the environment; on a
@@ -18,13 +18,13 @@ from accelerate.utils import tqdm
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from gsa_utils.arguments import bad_value
+from gsa_utils.arguments import bad_value, unknown_name
 from gsa_utils.evaluation.scores import check_logits, evaluate
 from gsa_utils.images import ImageSet
 from gsa_utils.training import processes
 from gsa_utils.training.checkpoints import Checkpoint
 from gsa_utils.training.checks import check_finite, check_reached, check_sets, check_settings
-from gsa_utils.training.state import Standardised, TrainingRun, TrainingState, standardises, weight_maps
+from gsa_utils.training.state import KEEP, Standardised, TrainingRun, TrainingState, standardises, weight_maps
 
 
 def fit(
@@ -36,6 +36,8 @@ def fit(
     batch_size: SupportsIndex = 64,
     lr: SupportsFloat = 1e-3,
     attention_lr: SupportsFloat = 1e-2,
+    weight_decay: SupportsFloat = 0.0,
+    keep: str = "last",
     seed: SupportsIndex = 0,
     checkpoint_dir: str | Path | None = None,
     progress: bool = True,
@@ -49,16 +51,19 @@ def fit(
 
     Args:
         model: images to logits; from `build_backbone`, `attend`, or anywhere else.
-        train, valid: `valid` picks the best epoch, the one of the lowest loss.
+        train, valid: the images to learn from, and those that every epoch is scored on.
         batch_size: images in a step, of each process. Without BatchNorm and dropout, W processes train as one does
             with W times the batch_size, to rounding.
-        lr, attention_lr: Adam's learning rates of the CNN and of the weight maps in it; both follow a cosine to zero.
+        lr, attention_lr: AdamW's learning rates of the CNN and of the weight maps in it; both follow a cosine to zero.
+        weight_decay: AdamW's, of the CNN's weights; those of the maps are left alone.
+        keep: which epoch's weights are returned: the "last" one's, or those of the lowest "loss" or the highest "auroc"
+            on the validation images. On few images these two are noise, and often an epoch before the map has moved.
         checkpoint_dir: where the state is written, atomically, after each epoch. The same call finds it there and goes
             on, to the same bits as if it had never stopped; a finished run is returned at once. The initial weights of
             this call are then not looked at: give each seed its own folder.
         progress: a bar with the time left.
         callbacks: each is called with the run so far and `epochs` after every epoch, in the main process; where one
-            returns something true, training ends there and the best epoch until then is kept. With a `checkpoint_dir`
+            returns something true, training ends there, as if that epoch had been the last. With a `checkpoint_dir`
             the same call goes on from there.
 
     Raises:
@@ -67,8 +72,12 @@ def fit(
         RuntimeError: a loss that is no longer a number, or a weight map that no gradient reaches.
     """
     check_sets(train, valid)
-    settings = check_settings(epochs=epochs, batch_size=batch_size, lr=lr, attention_lr=attention_lr, seed=seed)
-    epochs, batch_size, lr, attention_lr, seed = settings.values()
+    settings = check_settings(
+        epochs=epochs, batch_size=batch_size, lr=lr, attention_lr=attention_lr, weight_decay=weight_decay, seed=seed
+    )
+    epochs, batch_size, lr, attention_lr, weight_decay, seed = settings.values()
+    if keep not in KEEP:
+        raise unknown_name("keep", keep, KEEP)
     if not isinstance(callbacks, Sequence) or not all(map(callable, callbacks)):
         raise bad_value("callbacks", repr(callbacks), "a list of functions")
     accelerator = processes.start_accelerator()
@@ -78,16 +87,16 @@ def fit(
         mean, deviation = processes.mean_and_deviation(train.images, accelerator)
         model = Standardised(model, mean / 255, max(deviation / 255, 1e-6))
     model = processes.synchronise_batch_norm(model, accelerator)
-    optimiser = torch.optim.Adam(_parameter_groups(model, lr, attention_lr))
+    optimiser = torch.optim.AdamW(_parameter_groups(model, lr, attention_lr, weight_decay))
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs)
     order = torch.Generator()  # of the images; each epoch seeds it
     loader = _loader(train, batch_size, order, accelerator)
     prepared, optimiser, loader = accelerator.prepare(model, optimiser, loader)
 
     run = TrainingRun(model)
-    state = TrainingState(run, optimiser, scheduler)
+    state = TrainingState(run, optimiser, scheduler, keep)
     folder = checkpoint_dir if accelerator.is_main_process else None
-    settings |= {"processes": accelerator.num_processes, "precision": accelerator.mixed_precision}
+    settings |= {"keep": keep, "processes": accelerator.num_processes, "precision": accelerator.mixed_precision}
     checkpoint = Checkpoint(folder, settings, model, train, valid)
     saved = processes.from_main_process(checkpoint.load())
     if saved is not None:
@@ -112,7 +121,7 @@ def fit(
             if processes.from_main_process(any(stops)):
                 break
     run.model = accelerator.unwrap_model(prepared, keep_fp32_wrapper=False).eval()
-    run.model.load_state_dict(state.best)
+    state.finish()
     return run
 
 
@@ -149,14 +158,16 @@ def _loader(train: ImageSet, batch_size: int, order: torch.Generator, accelerato
     return DataLoader(dataset, batch_size, shuffle=True, generator=order, drop_last=left == 1)
 
 
-def _parameter_groups(model: nn.Module, lr: float, attention_lr: float) -> list[dict[str, object]]:
-    """The weights of the maps learn at their own rate; frozen maps have none."""
+def _parameter_groups(model: nn.Module, lr: float, attention_lr: float, weight_decay: float) -> list[dict[str, object]]:
+    """The weights of the maps learn at their own rate and do not decay; frozen maps have none."""
     trainable = [weight for weight in model.parameters() if weight.requires_grad]
     if not trainable:
         raise bad_value("model", "no weights that require a gradient", "something to train")
     in_maps = {id(weight) for weight_map in weight_maps(model) for weight in weight_map.parameters()}
+    cnn = [weight for weight in trainable if id(weight) not in in_maps]
+    maps = [weight for weight in trainable if id(weight) in in_maps]
     groups = [
-        {"params": [weight for weight in trainable if id(weight) not in in_maps], "lr": lr},
-        {"params": [weight for weight in trainable if id(weight) in in_maps], "lr": attention_lr},
+        {"params": cnn, "lr": lr, "weight_decay": weight_decay},
+        {"params": maps, "lr": attention_lr, "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]

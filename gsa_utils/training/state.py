@@ -1,6 +1,6 @@
 """What an epoch changes: the run that `fit` returns, and all that it needs to go on as if it had never stopped."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -12,6 +12,13 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from gsa_utils.attention import WeightMap
 from gsa_utils.networks.pretrained import Preparation
+
+# What `keep` goes by: the epoch whose row has the highest value, the first of equals.
+KEEP: dict[str, Callable[[dict[str, int | float]], float]] = {
+    "last": lambda row: row["epoch"],
+    "loss": lambda row: -row["valid_loss"],
+    "auroc": lambda row: row["valid_auroc"],
+}
 
 
 class Standardised(nn.Module):
@@ -37,12 +44,12 @@ class TrainingRun:
     """What `fit` returns.
 
     Attributes:
-        model: takes `ImageSet.to_float()`, returns logits; holds the weights of the best validation epoch, on the
-            device that it was trained on.
+        model: takes `ImageSet.to_float()`, returns logits; holds the weights of the kept epoch, on the device
+            that it was trained on.
         history: one row an epoch: epoch, train_loss, valid_loss, valid_accuracy, valid_auroc, seconds.
         maps: the weight map (H, W) after each epoch, on the CPU; empty without attention.
         seconds: training time over all sittings, validation included.
-        best_epoch: the row of `history` whose weights `model` holds, counted from 0.
+        kept_epoch: the row of `history` whose weights `model` holds, counted from 0.
         running: whether `fit` is at its epochs, callbacks included; false however it has ended.
     """
 
@@ -50,7 +57,7 @@ class TrainingRun:
     history: list[dict[str, int | float]] = field(default_factory=list)
     maps: list[Float[Tensor, "height width"]] = field(default_factory=list)
     seconds: float = 0.0
-    best_epoch: int = -1
+    kept_epoch: int = -1
     running: bool = False
 
 
@@ -61,7 +68,8 @@ class TrainingState:
     run: TrainingRun
     optimiser: Optimizer
     scheduler: LRScheduler
-    best: dict[str, Tensor] = field(default_factory=dict)  # the weights and buffers of the best epoch, on the CPU
+    keep: str = "last"
+    kept: dict[str, Tensor] = field(default_factory=dict)  # weights and buffers on the CPU; of the last epoch no copy
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -73,26 +81,33 @@ class TrainingState:
             self.run.running = False
 
     def remember(self, row: dict[str, int | float]) -> None:
-        """Add the row and the map of an epoch, and its weights where its validation loss is the lowest until now."""
+        """Add the row and the map of an epoch, and keep its weights where it is the one to keep until now."""
         run = self.run
         run.history.append(row)
         run.maps += [weight_map.map().detach().float().cpu().clone() for weight_map in weight_maps(run.model)[:1]]
         run.seconds += row["seconds"]
-        if not self.best or row["valid_loss"] < run.history[run.best_epoch]["valid_loss"]:
-            run.best_epoch = row["epoch"]
-            self.best = {name: value.detach().cpu().clone() for name, value in run.model.state_dict().items()}
+        value = KEEP[self.keep]
+        if run.kept_epoch < 0 or value(row) > value(run.history[run.kept_epoch]):
+            run.kept_epoch = row["epoch"]
+            if self.keep != "last":
+                self.kept = {name: part.detach().cpu().clone() for name, part in run.model.state_dict().items()}
+
+    def finish(self) -> None:
+        """Give the model the weights of the kept epoch."""
+        if self.kept:
+            self.run.model.load_state_dict(self.kept)
 
     def state_dict(self) -> dict[str, object]:
         """Nothing but tensors, numbers and text, in lists and dicts: `torch.load` needs to run no code for it."""
         return {
             "model": self.run.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "best": self.best,
+            "kept": self.kept,
             "scheduler": self.scheduler.state_dict(),
             "history": self.run.history,
             "maps": self.run.maps,
             "seconds": self.run.seconds,
-            "best_epoch": self.run.best_epoch,
+            "kept_epoch": self.run.kept_epoch,
         }
 
     def load_state_dict(self, saved: dict[str, object]) -> None:
@@ -100,8 +115,8 @@ class TrainingState:
         self.run.model.load_state_dict(saved["model"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.scheduler.load_state_dict(saved["scheduler"])
-        self.best = saved["best"]
-        for name in ("history", "maps", "seconds", "best_epoch"):
+        self.kept = saved["kept"]
+        for name in ("history", "maps", "seconds", "kept_epoch"):
             setattr(self.run, name, saved[name])
 
 

@@ -153,14 +153,11 @@ class Scene:
         return pictures.with_dots(self.intensity_axis, self.intensities(view), self.image_set.labels)
 
     def pixel(self, view: View) -> str:
-        """Weight, logit and rank of the framed pixel."""
+        """Weight and rank of the framed pixel."""
         weights = self.maps[view.epoch]
         weight = weights[view.row, view.column]
         rank = int((weights > weight).sum()) + 1
-        # In float32 a sigmoid is exactly 1 from about 17 on, and 0 from about -89 on. Other weights have no logit.
-        logit = f"{torch.logit(weight):+.3f}" if 0 < weight < 1 else ("above 16" if weight else "below -88")
-        logit = f"logit {logit}, " if self.limits[1] <= 1 else ""
-        return f"weight {weight:.{max(4, decimals(*self.limits))}f}, {logit}rank {rank} of {weights.numel()}"
+        return f"weight {weight:.{max(4, decimals(*self.limits))}f}, rank {rank} of {weights.numel()}"
 
     def strip(self, view: View) -> pictures.RGB | None:
         """The classifier's features of the framed pixel, one cell each; brown is negative, purple positive."""
@@ -257,7 +254,7 @@ def _maps_of(argument: str, called: str, given: Maps) -> tuple[list[Float[Tensor
     if isinstance(given, TrainingRun):
         if not given.maps:
             raise bad_value(argument, f"{called} without weight maps", "the run of a model with attention")
-        return given.maps, given.best_epoch
+        return given.maps, given.kept_epoch
     maps = [given] if isinstance(given, Tensor) else list(given) if isinstance(given, Sequence) else []
     for weights in maps or [given]:
         if not isinstance(weights, Tensor) or weights.ndim != 2 or not weights.is_floating_point():

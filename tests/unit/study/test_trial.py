@@ -19,7 +19,7 @@ TINY = {"dataset": "phantom-chest", "size": 16, "train_images": 12, "valid_image
 def test_a_run_gives_scores_and_a_map_and_repeats_itself():
     first, again = run(Recipe(**TINY, attention="mlp")), run(Recipe(**TINY, attention="mlp"))
     assert {"accuracy", "auroc", "loss", "map_auroc", "map_auprc", "map_energy", "seconds"} <= set(first.scores)
-    assert {"valid_auroc", "valid_loss", "best_epoch"} <= set(first.scores)
+    assert {"valid_auroc", "valid_loss", "kept_epoch"} <= set(first.scores)
     assert torch.equal(first.weight_map, again.weight_map)
     assert first.scores["loss"] == again.scores["loss"]
 

@@ -43,5 +43,5 @@ def same_run(one: TrainingRun, two: TrainingRun) -> bool:
         and rows[0] == rows[1]
         and len(one.maps) == len(two.maps)
         and all(torch.equal(a, b) for a, b in zip(one.maps, two.maps, strict=True))
-        and one.best_epoch == two.best_epoch
+        and one.kept_epoch == two.kept_epoch
     )

@@ -177,7 +177,7 @@ def test_a_file_has_the_entries_that_older_files_have(tmp_path):
     run(epochs=1, checkpoint_dir=tmp_path)
     saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     learned = ["model", "optimiser", "best", "scheduler"]
-    assert list(saved) == ["identity", *learned, "history", "maps", "seconds", "best_epoch"]
+    assert list(saved) == ["identity", *learned, "history", "maps", "seconds", "kept_epoch"]
     settings = ["epochs", "batch_size", "lr", "attention_lr", "seed", "processes", "precision"]
     of_model = ["weights' names and shapes", "layers", "trained weights", "place of the map", "pixel features"]
     assert list(saved["identity"]) == [*settings, "train images", "valid images", *of_model]

@@ -86,14 +86,14 @@ def test_the_weights_of_the_epoch_with_the_lowest_validation_loss_are_returned(l
     monkeypatch.setattr(loop, "evaluate", scripted)
     result = run()
     best = losses.index(min(losses))  # the first of equals
-    assert result.best_epoch == best
+    assert result.kept_epoch == best
     assert all(torch.equal(value, states[best][name]) for name, value in result.model.state_dict().items())
     assert torch.equal(result.model.model.attention.map(), result.maps[best])
 
 
 def test_the_returned_model_is_in_evaluation_mode_and_scores_as_its_row_says(uninterrupted):
     assert not any(module.training for module in uninterrupted.model.modules())
-    row, scores = uninterrupted.history[uninterrupted.best_epoch], evaluate(uninterrupted.model, VALID)
+    row, scores = uninterrupted.history[uninterrupted.kept_epoch], evaluate(uninterrupted.model, VALID)
     assert scores["loss"] == pytest.approx(row["valid_loss"], abs=1e-6)
     assert scores["auroc"] == row["valid_auroc"]
 

@@ -110,7 +110,7 @@ def test_a_state_that_was_loaded_goes_on_like_the_one_that_was_saved():
     step(two, 2, loss=0.6)
     assert same(one.state_dict(), two.state_dict())
     assert two.run.seconds == 1.5
-    assert two.run.best_epoch == 0
+    assert two.run.kept_epoch == 0
 
 
 def test_the_best_weights_and_the_maps_are_copies_that_later_epochs_leave_alone():

@@ -80,7 +80,7 @@ def test_no_label_is_wider_than_its_place(panel):
 
 
 def test_it_opens_on_the_kept_epoch_with_a_fifth_of_the_pixels_inside(panel, run):
-    assert panel.epoch.value == run.best_epoch + 1
+    assert panel.epoch.value == run.kept_epoch + 1
     assert panel.scene.share(panel.view) == pytest.approx(0.2, abs=0.01)
     assert panel.status.value == ""
 
@@ -106,9 +106,9 @@ def test_a_control_of_the_picture_changes_it_to_what_the_view_says(panel, contro
 
 def test_the_threshold_moves_the_boundary_and_the_share_of_the_area(panel, run):
     before = panel.picture.value
-    weight = run.maps[run.best_epoch].median().item()
+    weight = run.maps[run.kept_epoch].median().item()
     panel.threshold.value = weight
-    inside = run.maps[run.best_epoch] >= round(weight * UNIT) / UNIT
+    inside = run.maps[run.kept_epoch] >= round(weight * UNIT) / UNIT
     assert f"inside the boundary: {inside.float().mean():.1%} of the area" in panel.caption.value
     assert panel.picture.value != before
 

@@ -48,12 +48,12 @@ def test_a_callback_that_says_so_ends_the_training_and_the_others_are_still_call
     assert seen == [1, 2]
 
 
-def test_a_stopped_run_keeps_its_best_epoch():
+def test_a_stopped_run_keeps_its_kept_epoch():
     from gsa_utils import evaluate
 
     run = train(callbacks=[lambda run, _: len(run.history) == 3])
     best = min(run.history, key=lambda row: row["valid_loss"])
-    assert run.best_epoch == best["epoch"]
+    assert run.kept_epoch == best["epoch"]
     assert evaluate(run.model, VALID)["loss"] == pytest.approx(best["valid_loss"], abs=1e-6)
 
 

@@ -125,7 +125,7 @@ def test_above_and_below_share_the_pixels_and_the_threshold_is_above(scene, run)
 
 
 def test_a_weight_equal_to_the_threshold_is_inside(run):
-    constant = TrainingRun(run.model, run.history, [torch.full((16, 16), 0.5)] * 3, best_epoch=0)
+    constant = TrainingRun(run.model, run.history, [torch.full((16, 16), 0.5)] * 3, kept_epoch=0)
     assert Scene(constant, VALID, {}, WIDE).share(view(threshold=UNIT // 2)) == 1
     assert Scene(constant, VALID, {}, WIDE).share(view(threshold=UNIT // 2 + 1)) == 0
 
@@ -170,7 +170,7 @@ def test_a_map_on_a_coarser_grid_is_resized_to_the_image(coarse):
     back = torch.nn.functional.avg_pool2d(scene.maps[1][None], 2)[0]
     assert stability([back, coarse.maps[1]]) > 0.95
     assert scene.picture(view(), 160).shape == (160, 160, 3)
-    assert "<b>1.000</b>" in scene.comparison(view(epoch=coarse.best_epoch), "itself")[1]
+    assert "<b>1.000</b>" in scene.comparison(view(epoch=coarse.kept_epoch), "itself")[1]
 
 
 # ---------------------------------------------------------------- the framed pixel
@@ -235,7 +235,7 @@ def test_a_free_map_and_a_frozen_one_have_no_features_to_show(run, free):
 
 
 def test_the_comparison_names_the_rank_correlation_with_the_kept_map(scene, run, free):
-    expected = stability([run.maps[1], free.maps[free.best_epoch]])
+    expected = stability([run.maps[1], free.maps[free.kept_epoch]])
     picture, words = scene.comparison(view(), "free map")
     assert f"rank correlation <b>{expected:.3f}</b>" in words
     assert picture.dtype == np.uint8
@@ -243,16 +243,16 @@ def test_the_comparison_names_the_rank_correlation_with_the_kept_map(scene, run,
 
 
 def test_a_kept_map_agrees_with_itself(scene, run):
-    assert "<b>1.000</b>" in scene.comparison(view(epoch=run.best_epoch), "itself")[1]
+    assert "<b>1.000</b>" in scene.comparison(view(epoch=run.kept_epoch), "itself")[1]
 
 
 def test_a_run_whose_map_has_a_coarser_grid_is_compared_at_the_size_of_the_images(run, coarse):
-    expected = stability([run.maps[1], Scene(coarse, VALID, {}, WIDE).maps[coarse.best_epoch]])
+    expected = stability([run.maps[1], Scene(coarse, VALID, {}, WIDE).maps[coarse.kept_epoch]])
     assert f"<b>{expected:.3f}</b>" in Scene(run, VALID, {"coarse": coarse}, WIDE).comparison(view(), "coarse")[1]
 
 
 def test_a_constant_map_has_no_order_to_agree_with_and_the_comparison_says_so(run):
-    constant = TrainingRun(run.model, run.history, [torch.full((16, 16), 0.5)], best_epoch=0)
+    constant = TrainingRun(run.model, run.history, [torch.full((16, 16), 0.5)], kept_epoch=0)
     assert "not defined" in Scene(run, VALID, {"constant": constant}, WIDE).comparison(view(), "constant")[1]
 
 
@@ -269,13 +269,13 @@ def test_a_run_without_maps_is_refused():
 
 
 def test_another_run_without_maps_is_refused_by_name(run):
-    other = TrainingRun(run.model, run.history, [], best_epoch=0)
+    other = TrainingRun(run.model, run.history, [], kept_epoch=0)
     with pytest.raises(ValueError, match=r"^others: got 'the other' without weight maps, expected"):
         Scene(run, VALID, {"good": run, "the other": other}, WIDE)
 
 
 def test_the_mark_is_that_of_one_run_and_one_image_set(scene, run, free):
-    copied = TrainingRun(run.model, run.history, [one.clone() for one in run.maps], best_epoch=run.best_epoch)
+    copied = TrainingRun(run.model, run.history, [one.clone() for one in run.maps], kept_epoch=run.kept_epoch)
     copy = Scene(copied, VALID.subset(range(len(VALID))), {"free map": free, "itself": copied}, WIDE)
     assert copy.mark == scene.mark
     others = [Scene(free, VALID, {}, WIDE), Scene(run, TRAIN, {}, WIDE)]
@@ -295,7 +295,7 @@ def test_the_mark_is_that_of_one_run_and_one_image_set(scene, run, free):
 
 
 def test_plain_maps_predictions_and_a_model_are_shown_as_those_of_a_run(scene, run, free):
-    others = {"free map": free.maps[: free.best_epoch + 1], "itself": run.maps[run.best_epoch]}
+    others = {"free map": free.maps[: free.kept_epoch + 1], "itself": run.maps[run.kept_epoch]}
     plain = Scene(run.maps, VALID, others, WIDE, scene.probabilities, run.model)
     assert (plain.limits, plain.kept_epoch) == (scene.limits, 2)
     now = view()
