@@ -31,6 +31,7 @@ NAMES = {"attention": ATTENTIONS, "backbone": list(LAYERS), "ranking": [None, *R
 LEAST = {"rank": 1, "shift": 0, "maps": 1, "jitter": 0}  # of whole numbers
 LEAST_OR_ALL = dict.fromkeys(("size", "images", "train_images", "valid_images"), 1) | {"fold": 0}
 FOLDS, VALID = 5, 0.2  # tested is one fold of so many; of the other people this share chooses
+FIT_SETTINGS = ("epochs", "batch_size", "lr", "attention_lr", "weight_decay", "seed")
 SWITCHES = ("fast", "shuffled", "keep", "decoys")
 CENTRE = (0.45, 0.3)  # of planted patches, as shares of height and width: in chests the right lung
 
@@ -100,6 +101,9 @@ class Recipe:
         for argument in SWITCHES:
             if not isinstance(value := getattr(self, argument), bool):
                 raise bad_value(argument, repr(value), "true or false")
+        self._check_combinations()
+
+    def _check_combinations(self) -> None:
         if self.fold is not None and self.fold >= FOLDS:
             raise bad_value("fold", self.fold, f"a whole number below {FOLDS}")
         if self.area and self.fold is None:
@@ -110,9 +114,7 @@ class Recipe:
     @property
     def fit_settings(self) -> dict[str, float]:
         """What `fit` is told."""
-        return {
-            name: getattr(self, name) for name in ("epochs", "batch_size", "lr", "attention_lr", "weight_decay", "seed")
-        }
+        return {name: getattr(self, name) for name in FIT_SETTINGS}
 
     @property
     def key(self) -> str:
@@ -126,8 +128,9 @@ class Result:
 
     Attributes:
         scores: on the test split; empty where the run failed.
-        weight_map: the map after training, (H, W); of several maps the first. Without global attention, what explains the trained network: the
-            mean Grad-CAM of the test images, or the mean of CBAM's maps over them; None where there is none.
+        weight_map: the map after training, (H, W); of several maps the first. Without global attention, what explains
+            the trained network: the mean Grad-CAM of the test images, or the mean of CBAM's maps over them; None where
+            there is none.
         error: why the run failed, in one line.
         precision: what the CNN was computed in, "float32" or "bfloat16"; None where the run failed.
         made_with: date, torch, python, threads and commit of a run that was read from a table.
