@@ -30,11 +30,11 @@ def centre(image_set: ImageSet) -> Float[Tensor, "height width"]:
 
 def anova(image_set: ImageSet) -> Float[Tensor, "height width"]:
     """Per pixel, the F statistic of a one-way analysis of variance between the classes (the largest over channels)."""
-    pixels = image_set.images.flatten(1).double().numpy()  # (N, C * H * W)
+    pixels = image_set.images.cpu().flatten(1).double().numpy()  # (N, C * H * W)
     statistic, varies = torch.zeros(pixels.shape[1]), pixels.std(axis=0) > 0
     # A pixel that never varies has no statistic, and can't tell the classes apart: it keeps 0.
     statistic[torch.from_numpy(varies)] = torch.from_numpy(
-        f_classif(pixels[:, varies], image_set.labels.numpy())[0]
+        f_classif(pixels[:, varies], image_set.labels.cpu().numpy())[0]
     ).float()
     return statistic.view(image_set.images.shape[1:]).amax(dim=0)
 
@@ -80,7 +80,7 @@ def top_pixels(weights: Float[Tensor, "height width"], share: float, seed: int =
     if not 0 < count < weights.numel():
         raise bad_value("share", share, f"a share of the {weights.numel()} pixels that is neither none nor all of them")
     order = torch.randperm(weights.numel(), generator=torch.Generator().manual_seed(seed))
-    highest = weights.flatten()[order].argsort(descending=True, stable=True)[:count]
+    highest = weights.flatten().cpu()[order].argsort(descending=True, stable=True)[:count]
     mask = torch.zeros(weights.numel(), dtype=torch.bool)
     mask[order[highest]] = True
     return mask.view(weights.shape)

@@ -43,7 +43,9 @@ def from_gram(matrix: DataMatrix, rank: Integral) -> Float[Tensor, "pixels rank"
     _check_rank(rank, matrix.pixels, matrix)
     gram = matrix.gram()
     matrix.check_rank(rank)
-    return matrix.shards.from_first(lambda: _scaled(*_top_eigenvectors(gram, rank)), matrix.pixels, rank)
+    return matrix.shards.from_first(
+        lambda: _scaled(*_top_eigenvectors(gram, rank)), matrix.pixels, rank, device=matrix.device
+    )
 
 
 def from_sketch(matrix: DataMatrix, rank: Integral, widest: int) -> Float[Tensor, "pixels rank"]:
@@ -54,13 +56,17 @@ def from_sketch(matrix: DataMatrix, rank: Integral, widest: int) -> Float[Tensor
     """
     _check_rank(rank, (widest - SPARE) // 2, matrix)
     random = torch.randn(matrix.pixels, 2 * rank + SPARE, generator=torch.Generator().manual_seed(0))
-    test = torch.linalg.qr(random).Q
+    test = torch.linalg.qr(random).Q.to(matrix.device)
     product = matrix.times(test)
     if matrix.again:
-        test = matrix.shards.from_first(lambda: torch.linalg.qr(product).Q, *product.shape)
+        test = matrix.shards.from_first(
+            lambda: torch.linalg.qr(_solvable(product)).Q, *product.shape, device=matrix.device
+        )
         product = matrix.times(test)
     matrix.check_rank(rank)
-    return matrix.shards.from_first(lambda: _scaled(*_nystrom(product, test, rank)), matrix.pixels, rank)
+    return matrix.shards.from_first(
+        lambda: _scaled(*_nystrom(product, test, rank)), matrix.pixels, rank, device=matrix.device
+    )
 
 
 def _check_rank(rank: Integral, most: int, matrix: DataMatrix) -> None:
@@ -75,7 +81,7 @@ def _scaled(values: Float[Tensor, " rank"], vectors: Float[Tensor, "n rank"]) ->
 
 def _nystrom(product: Float[Tensor, "n width"], test: Float[Tensor, "n width"], rank: Integral) -> Eigenpairs:
     """Top eigenpairs of Y (T^T Y)^-1 Y^T for Y = A T: what the product with T tells of a positive semidefinite A."""
-    product, test = product.double(), test.double()
+    product, test = _solvable(product).double(), _solvable(test).double()
     core = test.T @ product
     weights, directions = torch.linalg.eigh((core + core.T) / 2)
     kept = weights > 10 * torch.finfo(torch.float32).eps * weights[-1]  # the rest is rounding
@@ -87,11 +93,19 @@ def _nystrom(product: Float[Tensor, "n width"], test: Float[Tensor, "n width"], 
 
 
 def _top_eigenvectors(gram: Float[Tensor, "n n"], rank: Integral) -> Eigenpairs:
-    """Largest first."""
-    n = len(gram)
-    values, vectors = scipy.linalg.eigh(gram.double().numpy(), subset_by_index=[n - rank, n - 1])
-    values, vectors = torch.from_numpy(values).flip(0), torch.from_numpy(vectors).flip(1)
-    return values.clamp(min=0).float(), _signed(vectors).float()
+    """Largest first, where the matrix lies."""
+    n, gram64 = len(gram), _solvable(gram).double()
+    if gram64.is_cuda:  # all of them there; on a CPU SciPy finds no more than are wanted
+        values, vectors = (found[..., n - rank :] for found in torch.linalg.eigh(gram64))
+    else:
+        values, vectors = map(torch.from_numpy, scipy.linalg.eigh(gram64.numpy(), subset_by_index=[n - rank, n - 1]))
+    values, vectors = values.flip(0).clamp(min=0).float(), _signed(vectors.flip(1)).float()
+    return values.to(gram.device), vectors.to(gram.device)
+
+
+def _solvable(matrix: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:
+    """The matrix where torch can take it apart in float64: on a Mac's GPU (MPS) it can't."""
+    return matrix.cpu() if matrix.device.type == "mps" else matrix
 
 
 def _signed(vectors: Float[Tensor, "n rank"]) -> Float[Tensor, "n rank"]:

@@ -44,7 +44,7 @@ def pixel_features(
         sharded: False if this process's images are all there are, though there are other processes.
 
     Returns:
-        (1, rank, H, W), or (1, M, H, W) for `rank=None`; float32 on the CPU.
+        (1, rank, H, W), or (1, M, H, W) for `rank=None`; float32, where the images are (of an array, on the CPU).
 
     Raises:
         ValueError: images of a wrong shape, type or value; a rank or a grid that they can't have.

@@ -4,7 +4,7 @@ X X^T is a sum over images. So it takes one pass over them, in memory that does 
 come as a stream, and lie in shards, whose sums add up. Images in memory, streams and shards of the same images give
 Gram matrices that agree to 1e-5 of their largest entry, whatever the batches. Everything is float32: against float64
 the sum errs by at most 1e-5 of its largest entry for 2,000 blocks, which are ten million images of 28 x 28
-(tests/unit/pixels/test_gram.py).
+(tests/unit/pixels/test_gram.py). All sums are made where the first batch lies.
 """
 
 import itertools
@@ -33,6 +33,8 @@ class DataMatrix:
         columns: M, in all processes; None as long as a stream has not been read.
         informative: how many of the columns are not constant; known once they have been read.
         again: whether all processes can read their images more than once.
+        device: where the images of this process lie, and all sums over them; where there are none, the kind of device
+            that the others have.
 
     Args:
         images: as for `pixel_features`, an ImageSet excepted.
@@ -58,7 +60,7 @@ class DataMatrix:
         self.informative: int | None = None
         self._images, self._begun = images, None
         if in_memory(images) and self.shards.count == 1:
-            mine = grid_of(images, size)
+            mine, first = grid_of(images, size), [images]
             self.columns = images.shape[0] * images.shape[1]
         elif rank is None:
             came = "a stream" if self.shards.count == 1 else f"the shards of {self.shards.count} processes"
@@ -69,7 +71,10 @@ class DataMatrix:
             first = list(itertools.islice(batches, 1))  # tells the size of the images
             mine = grid_of(first[0], size) if first else None
             self._begun = itertools.chain(first, batches)
-        self.grid, self.again = self.shards.agree(mine, rank, again=not isinstance(images, Iterator))
+        devices = [x.device if isinstance(x, Tensor) else torch.device("cpu") for x in first]
+        kind = devices[0].type if devices else None
+        self.grid, self.again, kind = self.shards.agree(mine, rank, not isinstance(images, Iterator), kind)
+        self.device = devices[0] if devices else torch.device(kind)
         self.pixels = self.grid[0] * self.grid[1]
         if self.columns is not None:
             self.check_rank(rank)
@@ -84,10 +89,13 @@ class DataMatrix:
     def read(self) -> Iterator[Float[Tensor, "columns pixels"]]:
         """Columns of this process, as rows of the same memory, filled anew each time; at the end all are counted."""
         batches, self._begun = self._begun or read_batches(self._images), None
-        columns = informative = 0
-        for x, count in blocks(batches, self.grid):
-            columns, informative = columns + len(x), informative + count
+        columns, counts = 0, torch.zeros(2, dtype=torch.int64, device=self.device)
+        for x, found in blocks(batches, self.grid):
+            columns, counts = columns + len(x), counts + found
             yield x
+        informative, broken = counts.tolist()  # the first number that anybody waits for
+        if broken:
+            raise bad_value("images", "NaN, infinite or huge values", "finite intensities")
         columns, self.informative = self.shards.add(torch.tensor([columns, informative])).tolist()
         if self.columns not in (None, columns):
             came = f"{self.columns} images, then {columns}"
@@ -95,18 +103,22 @@ class DataMatrix:
         self.columns = columns
 
     def gram(self) -> Float[Tensor, "pixels pixels"]:
-        """X X^T, of all processes. Half of a symmetric matrix is enough: what lies below the diagonal is mirrored."""
-        total = torch.zeros(self.pixels, self.pixels)
+        """X X^T, of all processes. Half of a symmetric matrix is enough: what lies below the diagonal is mirrored.
+
+        A GPU is given the whole: it is sooner done with one large product than with the launches of many small ones.
+        """
+        strip = STRIP if self.device.type == "cpu" else self.pixels
+        total = torch.zeros(self.pixels, self.pixels, device=self.device)
         for x in self.read():
-            for i in range(0, self.pixels, STRIP):
-                total[i : i + STRIP, i:].addmm_(x[:, i : i + STRIP].T, x[:, i:])
-        for i in range(0, self.pixels, STRIP):
-            total[i + STRIP :, i : i + STRIP] = total[i : i + STRIP, i + STRIP :].T
+            for i in range(0, self.pixels, strip):
+                total[i : i + strip, i:].addmm_(x[:, i : i + strip].T, x[:, i:])
+        for i in range(0, self.pixels, strip):
+            total[i + strip :, i : i + strip] = total[i : i + strip, i + strip :].T
         return self.shards.add(total)
 
     def times(self, test: Float[Tensor, "pixels width"]) -> Float[Tensor, "pixels width"]:
         """X X^T test, of all processes, without X X^T."""
-        total = torch.zeros(self.pixels, test.shape[1])
+        total = torch.zeros(self.pixels, test.shape[1], device=self.device)
         for x in self.read():
             total.addmm_(x.T, x @ test)
         return self.shards.add(total)
@@ -121,7 +133,7 @@ class DataMatrix:
 
     def combine(self, vectors: Float[Tensor, "columns rank"]) -> Float[Tensor, "pixels rank"]:
         """X vectors: for each vector, the sum of the images in these proportions."""
-        total, start = torch.zeros(self.pixels, vectors.shape[1]), 0
+        total, start = torch.zeros(self.pixels, vectors.shape[1], device=self.device), 0
         for x in self.read():
             total.addmm_(x.T, vectors[start : start + len(x)])
             start += len(x)

@@ -25,27 +25,32 @@ class Shards:
 
     def __init__(self, together: bool):
         self.count = dist.get_world_size() if together and dist.is_available() and dist.is_initialized() else 1
-        # The sums are made on the CPU, where NCCL, which connects GPUs, can't exchange them.
-        self.group = dist.new_group(backend="gloo") if self.count > 1 else None
+        # NCCL exchanges what lies on GPUs, gloo the rest.
+        gpus = torch.cuda.is_available() and dist.is_nccl_available()
+        self.group = dist.new_group(backend="cpu:gloo,cuda:nccl" if gpus else "gloo") if self.count > 1 else None
 
-    def agree(self, mine: tuple[int, int] | None, rank: Integral | None, again: bool) -> tuple[tuple[int, int], bool]:
-        """The grid of all processes, and whether each of them can read its images again.
+    def agree(
+        self, mine: tuple[int, int] | None, rank: Integral | None, again: bool, kind: str | None
+    ) -> tuple[tuple[int, int], bool, str]:
+        """The grid of all processes, whether each can read its images again, and the kind of device they are on.
 
-        Each passes the (height, width) of its own, None where it has no images, and the rank of the features it wants.
+        Each passes the (height, width) and the kind of device of its own images, None and None where it has none, and
+        the rank of the features it wants.
 
         Raises:
-            ValueError: several grids or ranks, or no images at all.
+            ValueError: several grids, ranks or kinds of device, or no images at all.
         """
-        everyone = [(mine, rank, again)] * self.count
+        everyone = [(mine, kind, rank, again)] * self.count
         if self.group:
-            dist.all_gather_object(everyone, (mine, rank, again), group=self.group)
-        grids = {grid for grid, _, _ in everyone if grid is not None}
+            dist.all_gather_object(everyone, (mine, kind, rank, again), group=self.group)
+        grids, kinds = ({row[i] for row in everyone if row[i] is not None} for i in (0, 1))
         if not grids:
             raise bad_value("images", "no images", "at least one batch that is not empty")
-        if len(grids) > 1 or len({rank for _, rank, _ in everyone}) > 1:
-            came = "; ".join(f"grid {grid}, rank {rank} in process {p}" for p, (grid, rank, _) in enumerate(everyone))
-            raise bad_value("images", came, "one grid and one rank in all processes")
-        return grids.pop(), all(again for _, _, again in everyone)
+        if max(len(grids), len(kinds), len({rank for _, _, rank, _ in everyone})) > 1:
+            rows = enumerate(everyone)
+            came = "; ".join(f"grid {grid}, rank {rank} in process {p} on {kind}" for p, (grid, kind, rank, _) in rows)
+            raise bad_value("images", came, "one grid, one kind of device and one rank in all processes")
+        return grids.pop(), all(again for *_, again in everyone), kinds.pop()
 
     def add(self, total: Tensor) -> Tensor:
         """The sum over the processes, in all of them; in place."""
@@ -53,11 +58,11 @@ class Shards:
             dist.all_reduce(total, group=self.group)
         return total
 
-    def from_first(self, make: Callable[[], Tensor], *shape: int) -> Tensor:
+    def from_first(self, make: Callable[[], Tensor], *shape: int, device: torch.device) -> Tensor:
         """What the first process makes, float32 of this shape, in all of them: rounding may differ between machines."""
         first = not self.group or dist.get_rank() == 0
         # What travels is the memory, in whatever order the numbers lie there.
-        value = make().contiguous() if first else torch.empty(shape)
+        value = make().to(device).contiguous() if first else torch.empty(shape, device=device)
         if self.group:
             dist.broadcast(value, src=0, group=self.group)
         return value

@@ -2,7 +2,8 @@
 
 Images arrive in batches of any size and are gathered in blocks of one size, never all of them as floats at once. So
 what is done with them is matrix products, in memory that does not grow with the number of images, and the rounding does
-not depend on the batches.
+not depend on the batches. Blocks lie where the first batch does: batches on a GPU are read there, and nothing waits for
+it before the last one.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Num
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 from gsa_utils.arguments import Size, bad_value, describe, height_and_width
@@ -76,8 +77,10 @@ def check_dtype(images: Tensor | np.ndarray) -> None:
         raise bad_value("images", f"dtype {images.dtype}", "uint8 or floating point")
 
 
-def blocks(batches: Iterable[Tensor], size: tuple[int, int]) -> Iterator[tuple[Float[Tensor, "columns pixels"], int]]:
-    """Standardised columns of X, each as a row, and how many of them are not constant.
+def blocks(
+    batches: Iterable[Tensor], size: tuple[int, int]
+) -> Iterator[tuple[Float[Tensor, "columns pixels"], Int[Tensor, "2"]]]:
+    """Standardised columns of X, each as a row; how many of them are not constant, and how many no finite numbers.
 
     Args:
         batches: (B, C, H, W) each, B may vary.
@@ -87,11 +90,13 @@ def blocks(batches: Iterable[Tensor], size: tuple[int, int]) -> Iterator[tuple[F
         The same memory, filled anew each time: use or copy a block before asking for the next one.
     """
     pixels = size[0] * size[1]
-    block, filled = torch.empty(max(1, BLOCK_FLOATS // pixels), pixels), 0
+    block, filled = None, 0
     for batch in batches:
+        if block is None:
+            block = torch.empty(max(1, BLOCK_FLOATS // pixels), pixels, device=batch.device)
         for x in batch.split(max(1, BLOCK_FLOATS // batch[0].numel())):  # a large batch, too, is floats only in parts
             if tuple(x.shape[-2:]) != size:
-                x = F.interpolate(x.to("cpu", torch.float32), size, mode="area")
+                x = F.interpolate(x.to(block.device, torch.float32), size, mode="area")
             x = x.flatten(2).flatten(0, 1)  # (columns, P)
             while len(x):
                 fitting = x[: len(block) - filled]
@@ -104,14 +109,12 @@ def blocks(batches: Iterable[Tensor], size: tuple[int, int]) -> Iterator[tuple[F
         yield block[:filled], _standardise_(block[:filled])
 
 
-def _standardise_(x: Float[Tensor, "columns pixels"]) -> int:
-    """Give each row mean 0 and variance 1, in place; how many rows are not constant. Those that are become 0."""
+def _standardise_(x: Float[Tensor, "columns pixels"]) -> Int[Tensor, "2"]:
+    """Give each row mean 0 and variance 1, in place, and a constant one zeros; the two counts that `blocks` yields."""
     mean = x.mean(dim=1, keepdim=True)
     # Not torch.std_mean: on a CPU that takes a third as long as the matrix product that follows, this a hundredth.
     deviation = torch.linalg.vector_norm(x.sub_(mean), dim=1, keepdim=True) / x.shape[1] ** 0.5
-    if not torch.isfinite(deviation).all():
-        raise bad_value("images", "NaN, infinite or huge values", "finite intensities")
     # The mean of a constant image is off by a rounding error, which a division by the deviation would blow up.
     constant = deviation <= 1e-5 * mean.abs()
     x.div_(deviation.masked_fill(constant, torch.inf))
-    return int((~constant).sum())
+    return torch.stack([(~constant).sum(), (~torch.isfinite(deviation)).sum()])

@@ -60,7 +60,7 @@ def build_head(
     num_classes: int,
     pooling: WeightMap | int | str = "average",
 ) -> Head:
-    """A head for activations such as these, whose mean and deviation it keeps.
+    """A head for activations such as these, on their device; it keeps their mean and deviation.
 
     Args:
         activations: of the training images; any float type, (N, C, h, w).
@@ -83,4 +83,5 @@ def build_head(
         module, features = AttentivePooling(channels, pooling), channels * pooling
     else:
         raise bad_value("pooling", repr(pooling), '"average", "places", a number of queries, or a global map')
-    return Head(module, features, num_classes, mean, deviation.clamp(min=1e-6))
+    # Drawn on the CPU, so that a seed gives the same weights on any device.
+    return Head(module, features, num_classes, mean, deviation.clamp(min=1e-6)).to(activations.device)

@@ -45,7 +45,8 @@ def fit_head(
     x = head.standardise(activations)  # once, not in every step
     if not pooling:
         x = head.pooling(x)
-    for batch in _batches(len(x), min(batch_size, len(x)), steps, seed):
+    labels = labels.to(x.device)
+    for batch in torch.stack(_batches(len(x), min(batch_size, len(x)), steps, seed)).to(x.device):
         pooled = head.pooling(x[batch]) if pooling else x[batch]
         loss = F.cross_entropy(head.classify(pooled), labels[batch])
         optimiser.zero_grad(set_to_none=True)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.utils import tqdm
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader
 
 from gsa_utils.arguments import bad_value, unknown_name
 from gsa_utils.evaluation.scores import check_logits, evaluate
@@ -154,8 +154,8 @@ def _train_epoch(
 def _loader(train: ImageSet, batch_size: int, order: torch.Generator, accelerator: Accelerator) -> DataLoader:
     """(images, labels) of each step, shuffled; BatchNorm can't standardise a last batch of one image, so that goes."""
     left = len(train) % (batch_size * accelerator.num_processes)
-    dataset = TensorDataset(train.images, train.labels)
-    return DataLoader(dataset, batch_size, shuffle=True, generator=order, drop_last=left == 1)
+    dataset = processes.Batches(train.images, train.labels, accelerator.device)
+    return DataLoader(dataset, batch_size, shuffle=True, generator=order, drop_last=left == 1, collate_fn=tuple)
 
 
 def _parameter_groups(model: nn.Module, lr: float, attention_lr: float, weight_decay: float) -> list[dict[str, object]]:

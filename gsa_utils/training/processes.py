@@ -15,7 +15,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast, broadcast_object_list, gather_object
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from gsa_utils.arguments import bad_value
 from gsa_utils.files import checksum
@@ -88,6 +88,25 @@ def synchronise_batch_norm(model: nn.Module, accelerator: Accelerator) -> nn.Mod
     for name, of_the_map in hooks.items():  # `attend` may have hooked a map to a BatchNorm
         model.get_submodule(name)._forward_pre_hooks.update(of_the_map)
     return model
+
+
+class Batches(Dataset):
+    """Images and labels that a DataLoader asks for by whole batches, from the device where they are trained on.
+
+    They are copied there once if they take at most a quarter of the memory that is free on it; else batch by batch.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, device: torch.device):
+        fits = device.type == "cuda" and 4 * images.nbytes <= torch.cuda.mem_get_info(device)[0]
+        self.images, self.labels = (x.to(device) if fits else x for x in (images, labels))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        """By this name a DataLoader asks for a batch; it then waits neither for single images nor for the device."""
+        index = torch.tensor(indices).to(self.images.device, non_blocking=True)
+        return self.images[index], self.labels[index]
 
 
 def seed_epoch(seed: int, epoch: int, order: torch.Generator, accelerator: Accelerator) -> None:
