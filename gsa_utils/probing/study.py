@@ -64,7 +64,7 @@ class Cell:
 
 
 COLUMNS = [*(field.name for field in fields(Cell)), "setting", "valid_losses", "trained_on", "tested_on", *SCORES]
-COLUMNS += ["effective_area", "seconds", "error", "date", "torch", "python", "threads", "commit"]
+COLUMNS += ["effective_area", "seconds", "error", "date", "torch", "python", "device", "threads", "commit"]
 
 
 def all_cells() -> list[Cell]:
@@ -109,8 +109,9 @@ def network() -> nn.Module:
 @cache
 def activations(dataset: str, grid: int) -> Float[Tensor, "n channels h w"]:
     """What the network's layer with this grid gives for all images of the set."""
-    found = frozen_activations(network(), load(dataset).images, list(LAYERS.values()), folder=Path("build/activations"))
-    return found[LAYERS[grid]]
+    folder, device = Path("build/activations"), "cuda" if torch.cuda.is_available() else "cpu"
+    found = frozen_activations(network().to(device), load(dataset).images, list(LAYERS.values()), folder=folder)
+    return found[LAYERS[grid]].to(device)
 
 
 def divide(cell: Cell) -> tuple[Tensor, Tensor, Tensor]:
@@ -174,14 +175,14 @@ def run(cell: Cell) -> tuple[dict[str, object], np.ndarray | None]:
 
 @torch.inference_mode()
 def _logits(head: Head, x: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n classes"]:
-    return torch.cat([head(batch) for batch in x.split(128)])
+    return torch.cat([head(batch) for batch in x.split(128)]).cpu()
 
 
 def _maps(head: Head) -> Float[Tensor, "maps h w"] | None:
     attention = getattr(head.pooling, "attention", None)
     if attention is None:
         return None
-    return attention.resized(attention.map().shape[-2:]).detach()
+    return attention.resized(attention.map().shape[-2:]).detach().cpu()
 
 
 def read(folder: Path) -> pd.DataFrame:
@@ -226,13 +227,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m gsa_utils.probing.study", description=__doc__)
     parser.add_argument("folder", type=Path, help="where the table lies")
     parser.add_argument("--jobs", type=int, default=2, help="processes, each with one thread")
+    parser.add_argument("--grids", nargs="+", type=int, default=list(LAYERS), choices=list(LAYERS))
     parser.add_argument("--datasets", nargs="+", default=list(SETS), choices=list(SETS))
     options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
     for dataset in options.datasets:  # once, before several processes want them
         activations(dataset, 28)
     done = finished(options.folder)
-    missing = [cell for cell in all_cells() if cell.dataset in options.datasets and cell not in done]
+    missing = [
+        cell
+        for cell in all_cells()
+        if cell.dataset in options.datasets and cell.grid in options.grids and cell not in done
+    ]
     together: dict[tuple, list[Cell]] = {}
     for cell in missing:
         together.setdefault((cell.repeat, cell.fold, cell.dataset, cell.grid), []).append(cell)

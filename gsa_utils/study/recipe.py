@@ -133,7 +133,7 @@ class Result:
             there is none.
         error: why the run failed, in one line.
         precision: what the CNN was computed in, "float32" or "bfloat16"; None where the run failed.
-        made_with: date, torch, python, threads and commit of a run that was read from a table.
+        made_with: date, torch, python, device, threads and commit of a run that was read from a table.
     """
 
     recipe: Recipe

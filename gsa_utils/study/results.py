@@ -26,7 +26,7 @@ from gsa_utils.study.recipe import Recipe, Result
 
 SCORES = ["accuracy", "auroc", "loss", "valid_auroc", "valid_loss", "seconds", "trained_on", "tested_on"]
 SCORES += ["effective_area", "map_auroc", "map_auprc", "map_energy"]
-MADE_WITH = ["date", "torch", "python", "threads", "commit"]
+MADE_WITH = ["date", "torch", "python", "device", "threads", "commit"]
 COLUMNS = [*(field.name for field in fields(Recipe)), "status", "error", "precision", *SCORES, "map", *MADE_WITH]
 LEFT_OUT = "best_epoch"  # a column of the first study only, whose runs kept the epoch of the lowest validation loss
 
@@ -98,7 +98,7 @@ def _as_today(table: pd.DataFrame) -> pd.DataFrame:
     asked = {setting.name: setting.default for setting in fields(Recipe) if setting.default is not MISSING}
     asked = {name: "" if default is None else str(default) for name, default in asked.items()}
     asked["fast"] = (table["precision"] == "bfloat16").astype(str)
-    asked |= dict.fromkeys(SCORES, "")
+    asked |= dict.fromkeys(SCORES, "") | {"device": "cpu"}
     missing = {name: value for name, value in asked.items() if name not in table}
     return table.drop(columns=LEFT_OUT).assign(**missing)[COLUMNS]
 
@@ -142,6 +142,7 @@ def made_with() -> dict[str, str]:
         "date": date.today().isoformat(),
         "torch": torch.__version__,
         "python": platform.python_version(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "threads": str(torch.get_num_threads()),
         "commit": version.strip(),
     }
