@@ -9,7 +9,7 @@ from gsa_utils.plots.images import (
     training_progress,
     weight_maps,
 )
-from gsa_utils.plots.scores import bands, costs, curves, intervals, seeds
+from gsa_utils.plots.scores import bands, costs, curves, differences, intervals, seeds
 
 __all__ = [
     "bands",
@@ -17,6 +17,7 @@ __all__ = [
     "costs",
     "curves",
     "data_matrix",
+    "differences",
     "image_rows",
     "inspector_report",
     "intervals",

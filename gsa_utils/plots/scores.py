@@ -140,6 +140,40 @@ def intervals(
     return figure
 
 
+@styled
+def differences(
+    panels: Mapping[str, Mapping[str, Mapping[str, tuple[float, float, float]]]],
+    x: Sequence[str],
+    xlabel: str,
+    ylabel: str,
+) -> Figure:
+    """(mean, low, high) over a few ordered values: a dot with a bar, a line through the dots, and a line at zero.
+
+    One panel a set, one colour a name, beside each other so that bars are told apart. `x` names the values in their
+    order, each as far from the next; a panel that lacks one leaves its place empty, and the line goes past it.
+    """
+    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    width = max(3.4 * len(panels), 7.0)
+    columns = max(int(width / (0.9 + 0.11 * max(map(len, names)))), 1)  # of the legend: inches of marker and letters
+    figure, axes = _side_by_side(panels, (width, 4.2 + 0.3 * -(-len(names) // columns)), xlabel, ylabel)
+    for ax, lines in zip(axes, panels.values(), strict=True):
+        ax.axhline(0, color="0.3", lw=1.2, zorder=0)
+        for name, points in lines.items():
+            number, found = names.index(name), [value for value in x if value in points]
+            places = np.array([x.index(value) for value in found]) + 0.6 * ((number + 0.5) / len(names) - 0.5)
+            mean, low, high = np.array([points[value] for value in found]).reshape(-1, 3).T
+            colour, marker = line_colour(number), MARKERS[number % 6]
+            ax.plot(places, mean, color=colour, lw=1.2, alpha=0.6)
+            look = {"color": colour, "elinewidth": 2, "markersize": 6}
+            dots = ax.errorbar(places, mean, yerr=(mean - low, high - mean), fmt=marker, **look)[0]
+            dots.set_label(name)  # and not the whole: the legend has room for dots only
+        ax.set_xticks(range(len(x)), x)
+        ax.set_xlim(-0.5, len(x) - 0.5)
+    shown = {label: dots for ax in axes for dots, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend([shown[name] for name in names], names, loc="outside lower center", ncols=columns)
+    return figure
+
+
 def _beyond(
     ax: Axes, limit: float, rows: Iterable[float], found: Iterable[tuple[float, float, float]], colour: str
 ) -> None:

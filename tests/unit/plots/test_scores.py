@@ -116,3 +116,37 @@ def test_a_cost_that_knows_no_x_is_a_grey_line_and_others_have_their_spread_as_a
     corners = {tuple(corner) for corner in band.get_paths()[0].vertices}
     assert {(100, 0.9), (100, 1.1), (1000, 1.9), (1000, 2.3)} <= corners
     assert ax.get_xscale() == "log"
+
+
+GAINS = {
+    "faces": {"four maps": {"50": (0.1, -0.1, 0.2), "all": (0.2, 0.1, 0.3)}, "one map": {"50": (0.0, -0.1, 0.1)}},
+    "chest": {"one map": {"50": (0.0, -0.2, 0.1), "100": (0.1, 0.0, 0.2), "all": (0.0, -0.1, 0.1)}},
+}
+
+
+def test_differences_stand_at_their_value_in_its_order_with_bars_from_end_to_end_and_zero_marked():
+    figure = plots.differences(GAINS, ["50", "100", "all"], "training images", "gain")
+    for ax, lines in zip(figure.axes, GAINS.values(), strict=True):
+        assert [label.get_text() for label in ax.get_xticklabels()] == ["50", "100", "all"]
+        zero = ax.lines[0]
+        assert list(zero.get_ydata()) == [0, 0]
+        dots = [line for line in ax.lines if line.get_marker() in ("o", "s")]
+        assert [line.get_label() for line in dots] == list(lines)
+        for line, bars, points in zip(dots, ax.collections, lines.values(), strict=True):
+            assert line.get_ydata() == pytest.approx([mean for mean, *_ in points.values()])
+            assert np.round(line.get_xdata()).tolist() == [["50", "100", "all"].index(value) for value in points]
+            ends = [tuple(bar[:, 1]) for bar in bars.get_segments()]
+            assert ends == [pytest.approx(point[1:]) for point in points.values()]
+    faces, chest = figure.axes
+    assert faces.lines[2].get_xdata()[0] != faces.lines[4].get_xdata()[0], "beside each other"
+    assert chest.lines[2].get_color() == faces.lines[4].get_color(), "a name has one colour"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["four maps", "one map"]
+
+
+def test_a_legend_of_long_names_stays_inside_a_narrow_figure():
+    lines = {f"{number} shared maps on intensities - average": GAINS["chest"]["one map"] for number in range(4)}
+    figure = plots.differences({"faces": lines}, ["50", "100", "all"], "x", "y")
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert 0 < box.x0 < box.x1 < figure.bbox.x1
+    assert box.y0 >= 0
