@@ -31,8 +31,12 @@ def concentration(image_set: ImageSet, shuffles: int = 100, seed: int = 0) -> di
     (`effective_area` of the same map orders strong differences alike. Where the classes differ little it tends to a
     third of the image whatever the truth: F is squared noise there, and squares of noise have that effective area.)
 
-    It sees what it measures, a difference in mean brightness cell by cell: classes that differ in texture, or in a spot
-    that is brighter in some images and darker in others, may differ in places that it does not find.
+    In real images cells differ in how much they vary anyway, so a patch that is equally bright everywhere separates
+    better in some cells than in others, and `area` is smaller than the patch: an order, not a size. It is smaller still
+    where p is hardly small, for the best of many cells was lucky, too.
+
+    It sees what it measures: a difference in mean brightness, at a fixed place. Classes that differ in texture, or in
+    a spot that is somewhere else in every image, may show a large p here and yet be told apart by a network.
 
     Args:
         image_set: the training images; those of a person stay together when labels are dealt anew.
@@ -41,8 +45,9 @@ def concentration(image_set: ImageSet, shuffles: int = 100, seed: int = 0) -> di
     Returns:
         area: from 1 / P, one cell, to 1.
         low, high: the area if the mean over the cells owed as much to chance as in the highest and in the lowest
-            twentieth of the shuffles. Brightness varies in all cells at once, so chance, too, makes the classes differ
-            everywhere at once. Wide when the classes differ little: then hardly anything is known.
+            twentieth of the shuffles (the brightness of whole images differs, so chance makes the classes differ
+            everywhere at once). Wide where the classes differ little; no confidence interval: the best cell is taken
+            as it is.
         p: how often labels dealt anew have as good a best cell. Where p is not small, nothing was found that separates
             the classes, and the area means nothing.
 
