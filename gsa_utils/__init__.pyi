@@ -6,6 +6,7 @@ from .attention import GlobalSpatialAttention as GlobalSpatialAttention
 from .datasets.folder import load_image_folder as load_image_folder
 from .datasets.load import load_image_set as load_image_set
 from .datasets.phantoms import make_phantom as make_phantom
+from .evaluation.concentration import concentration as concentration
 from .evaluation.knockout import knock_out as knock_out
 from .evaluation.maps import alignment as alignment
 from .evaluation.maps import effective_area as effective_area

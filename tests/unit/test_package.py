@@ -26,6 +26,7 @@ PUBLIC = [
     "alignment",
     "attend",
     "build_backbone",
+    "concentration",
     "evaluate",
     "fit",
     "frozen_activations",
