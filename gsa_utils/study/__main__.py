@@ -17,10 +17,22 @@ import argparse
 import sys
 from pathlib import Path
 
+from gsa_utils.arguments import bad_value
 from gsa_utils.datasets.download import DataUnavailable
 from gsa_utils.study.grid import load_grid
+from gsa_utils.study.recipe import Recipe
 from gsa_utils.study.results import finished
 from gsa_utils.study.runner import run_all
+
+
+def _share(recipes: list[Recipe], part: str | None) -> list[Recipe]:
+    """Every N-th recipe from the I-th on; tables of shares are put together by appending their rows."""
+    if part is None:
+        return recipes
+    share, _, shares = part.partition("/")
+    if not (share.isdecimal() and shares.isdecimal() and 1 <= int(share) <= int(shares)):
+        raise bad_value("part", repr(part), "I/N with I from 1 to N")
+    return recipes[int(share) - 1 :: int(shares)]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,11 +42,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("config", type=Path, help="the grid, a TOML file")
     parser.add_argument("--out", type=Path, help="the folder of the results; by default that of the config")
     parser.add_argument("--jobs", type=int, default=-1, help="processes; by default one a core")
+    parser.add_argument(
+        "--part", metavar="I/N", help="only the I-th of N shares of the runs, for machines without a common folder"
+    )
     parser.add_argument("--list", action="store_true", help="say what is missing, and run nothing")
     options = parser.parse_args(arguments)
     out = options.out or options.config.parent
     try:
-        recipes = load_grid(options.config)
+        recipes = _share(load_grid(options.config), options.part)
         missing = [recipe for recipe in recipes if recipe not in finished(out)]
         print(f"{len(recipes)} runs, {len(missing)} of them missing in {out}", flush=True)
         if options.list:

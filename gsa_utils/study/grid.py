@@ -16,9 +16,9 @@ SETTINGS = [field.name for field in fields(Recipe)]
 
 
 def load_grid(path: str | Path) -> list[Recipe]:
-    """The recipes that a TOML file describes, without repetitions, in the file's order, but the seeds one by one.
+    """The recipes that a TOML file describes, without repetitions, in its order, but the seeds and folds one by one.
 
-    So an unfinished study holds whole seeds of all arms rather than all seeds of some.
+    So an unfinished study holds whole folds of all arms rather than all seeds of some.
 
     Raises:
         ValueError: not TOML, an unknown key, an empty list, a setting that Recipe refuses, or `rates` without runs.
@@ -38,7 +38,7 @@ def load_grid(path: str | Path) -> list[Recipe]:
     if "rates" in config:
         rates = best_rates(load_results(path.parent / config["rates"]))
         recipes = [replace(recipe, lr=_rate(rates, recipe)) for recipe in recipes]
-    return sorted(dict.fromkeys(recipes), key=lambda recipe: recipe.seed)
+    return sorted(dict.fromkeys(recipes), key=lambda recipe: (recipe.seed, recipe.fold or 0))
 
 
 def best_rates(results: Mapping[Recipe, Result]) -> dict[tuple[str, str], float]:
