@@ -23,7 +23,7 @@ PROXIES := HTTP_PROXY HTTPS_PROXY ALL_PROXY http_proxy https_proxy all_proxy
 OFFLINE := GSA_REQUIRE_DATA= GSA_DATA='$(CURDIR)/build/no-data' NO_PROXY= no_proxy= $(PROXIES:%=%=http://127.0.0.1:9)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-tests tutorial lab test test-offline test-platforms notebooks links lint bench bench-guard \
+.PHONY: help install install-tests tutorial lab test test-offline test-platforms notebooks links lint bench bench-guard gpu-check \
 	constraints floors clean
 
 help:  ## list what can be made
@@ -91,6 +91,10 @@ lint: $(TESTS)  ## ruff over the package, the tests and the lessons; arrows betw
 
 bench: $(COURSE)  ## remake the tables of costs in results/ (half an hour of a machine that does nothing else)
 	for name in pixel_features step_cost inference start_up threads; do $(RUN) benchmarks/$$name.py || exit; done
+
+# From a plain checkout with packages of its own: make gpu-check RUN=python3
+gpu-check: $(if $(filter .venv/%,$(RUN)),$(COURSE))  ## on a GPU: is all as on a CPU, and what does it cost? 8 minutes, tables into results/gpu/
+	$(RUN) benchmarks/gpu_check.py $(ARGS)
 
 bench-guard: $(COURSE)  ## fail if a step gets dearer with more images, or if threads wait for each other beside busy processes
 	$(RUN) benchmarks/step_cost.py --guard

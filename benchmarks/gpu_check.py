@@ -34,14 +34,14 @@ def check_all(device: torch.device) -> int:
     from gpu_correctness import CHECKS, Bench, run_check
 
     # To the last digit that float32 has, and as little left to chance as there can be.
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.deterministic = True
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = False, True
     bench, failed = Bench(device, "aot_eager" if device.type == "cpu" else "inductor"), 0
     for name in CHECKS:
         verdict, remark, seconds = run_check(name, bench)
         failed += verdict == "FAILED"
         print(f"{verdict:8}{name:38}{seconds:6.1f} s   {remark}", flush=True)
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = False, True  # torch's own settings again
+    torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = True, False  # torch's own settings again
     return failed
 
 

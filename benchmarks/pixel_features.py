@@ -33,21 +33,24 @@ SETTINGS += [(64, 10_000, 7, True), (64, 100_000, 7, False)]
 
 
 @cache
-def pool(side: int) -> Tensor:
+def pool(side: int, device: str = "cpu") -> Tensor:
     """Images (BATCH, 1, side, side), drawn once: drawing takes longer than what is measured."""
+    if device != "cpu":
+        return pool(side).to(device)
     return make_phantom("phantom-chest", BATCH, side).images.clamp(max=247)
 
 
-def stream(side: int, count: int) -> Iterator[Tensor]:
+def stream(side: int, count: int, device: str = "cpu") -> Iterator[Tensor]:
     """`count` images in batches (B, 1, side, side), uint8: those of the pool, brighter each time it comes round."""
     for start in range(0, count, BATCH):
-        yield pool(side)[: count - start] + (start // BATCH % 8)
+        yield pool(side, device)[: count - start] + (start // BATCH % 8)
 
 
-def bare(side: int, count: int) -> Callable[[], None]:
+def bare(side: int, count: int, device: str = "cpu") -> Callable[[], None]:
     """Nothing but the products X X^T of as many columns, in blocks of the same size."""
     pixels = side * side
-    block, total = torch.rand(max(1, BLOCK_FLOATS // pixels), pixels), torch.zeros(pixels, pixels)
+    block = torch.rand(max(1, BLOCK_FLOATS // pixels), pixels, device=device)
+    total = torch.zeros(pixels, pixels, device=device)
 
     def products() -> None:
         for start in range(0, count, len(block)):
@@ -57,13 +60,13 @@ def bare(side: int, count: int) -> Callable[[], None]:
     return products
 
 
-def one_pass(side: int, count: int) -> None:
-    DataMatrix(stream(side, count), rank=RANK).gram()
+def one_pass(side: int, count: int, device: str = "cpu") -> None:
+    DataMatrix(stream(side, count, device), rank=RANK).gram()
 
 
-def in_memory(side: int, count: int) -> Tensor:
+def in_memory(side: int, count: int, device: str = "cpu") -> Tensor:
     """Standardised rows (count, P), which the peers are given for free."""
-    return torch.cat([x.clone() for x, _ in blocks(stream(side, count), (side, side))])
+    return torch.cat([x.clone() for x, _ in blocks(stream(side, count, device), (side, side))])
 
 
 def contenders(side: int, count: int, peers: bool) -> dict[str, Callable[[], object]]:

@@ -25,6 +25,7 @@ from turns import compared, keep_memory, made_with, ratios, take_turns, write_ta
 
 from gsa_utils import GlobalSpatialAttention, attend, build_backbone, pixel_features
 from gsa_utils.attention import WeightMap
+from gsa_utils.evaluation.scores import device_of
 from gsa_utils.networks.backbones import LAYERS
 from gsa_utils.networks.local_attention import PEERS, add_local_attention
 from gsa_utils.pixels.stream import blocks
@@ -86,7 +87,7 @@ def stepper(model: nn.Module, size: Size, to_input: bool = False) -> Callable[[]
     torch.manual_seed(0)
     channels = 3 if size.side == 224 else 1
     images, labels = torch.rand(size.batch, channels, size.side, size.side), torch.randint(2, (size.batch,))
-    images.requires_grad_(to_input)
+    images, labels = images.to(device_of(model)).requires_grad_(to_input), labels.to(device_of(model))
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-4)
 
     def step() -> None:
