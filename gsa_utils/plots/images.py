@@ -1,6 +1,6 @@
 """Figures of images and maps, as pure functions that take tensors and return a Figure; none of them knows a model.
 
-Images are grey; weight maps are viridis, with a colour bar.
+Images are grey; weight maps are viridis, with a colour bar, whose middle is the average: 1 for a map of weights.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,14 +9,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Num, Shaped
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize, to_rgb
+from matplotlib.colors import TwoSlopeNorm, to_rgb
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.image import AxesImage
-from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from gsa_utils.arguments import bad_value
-from gsa_utils.plots.overlay import RGB, Axis, array, drawn, limits_of, of_pixels, overlay
+from gsa_utils.plots.overlay import RGB, Axis, Scale, array, drawn, limits_of, of_pixels, overlay, scale_of
 from gsa_utils.plots.scores import draw_curves, name_rows
 from gsa_utils.plots.style import line_colour, small, styled
 
@@ -54,11 +53,10 @@ def weight_maps(
 ) -> Figure:
     """Maps side by side, after the image where one is given, with the outline of the region.
 
-    With `shared_scale` one colour bar from the lowest to the highest weight of all maps; else one for each.
+    With `shared_scale` one colour bar for all maps; else one for each.
     """
     if not maps:
         raise bad_value("maps", "none", "at least one weight map")
-    low, high = limits_of(maps.values()) if shared_scale else (None, None)
     panels = len(maps) + (image is not None)
     figure = Figure(figsize=(2.7 * panels + (0.6 if shared_scale else 0.9 * len(maps)), 2.75))
     axes = list(figure.subplots(1, panels, squeeze=False)[0])
@@ -67,7 +65,8 @@ def weight_maps(
         _show(ax, array(image), region, cmap="gray")
         ax.set_title("mean image")
     for ax, (name, weights) in zip(axes, maps.items(), strict=True):
-        shown = _show(ax, array(weights), region, vmin=low, vmax=high)
+        scale = scale_of(maps.values() if shared_scale else [weights])
+        shown = _show(ax, array(weights), region, norm=_norm(scale))
         ax.set_title(name)
         if not shared_scale:
             _colour_bar(figure, shown, [ax], unit)
@@ -129,25 +128,25 @@ def contact_sheet(
     opacity: float = 0.6,
 ) -> Figure:
     """Thresholds down, maps across, on one scale of colours: what the inspector shows, for paper."""
-    limits = limits_of(maps.values())
+    scale = scale_of(maps.values())
     figure = Figure(figsize=(2.1 * len(maps) + 2.3, 2.2 * len(thresholds) + 0.3))
     axes = figure.subplots(len(thresholds), len(maps), squeeze=False)
     for row, threshold in zip(axes, thresholds, strict=True):
         for ax, weights in zip(row, maps.values(), strict=True):
             inside = weights >= threshold
-            _show(ax, overlay(image, weights, opacity, limits, inside, side=170))
+            _show(ax, overlay(image, weights, opacity, scale, inside, side=170))
             ax.set_xlabel(f"{inside.float().mean():.0%} inside", fontsize=12)
         _name_beside(row[0], f"threshold\n{threshold:.2f}")
     for ax, name in zip(axes[0], maps, strict=True):
         ax.set_title(name, loc="center")
-    _colour_bar(figure, ScalarMappable(Normalize(*limits)), list(axes.flat))
+    _colour_bar(figure, ScalarMappable(_norm(scale)), list(axes.flat))
     return figure
 
 
 @styled
 def inspector_report(
     picture: RGB,
-    limits: tuple[float, float],
+    scale: Scale,
     losses: Mapping[str, Sequence[float]],
     epoch: int,
     intensities: Mapping[str, Num[Tensor, "_"]],
@@ -156,13 +155,13 @@ def inspector_report(
 ) -> Figure:
     """One view of the inspector for a report: the picture, the loss curves, and the intensities at the framed pixel.
 
-    `limits` are the weights of the first and the last colour of the map in the picture. Without losses, no curves.
+    `scale` is that of the map in the picture. Without losses, no curves.
     """
     figure = Figure(figsize=(11.5, 5.2))
     left, right = figure.subfigures(1, 2, width_ratios=[1.15, 1.05])
     ax = left.subplots()
     _show(ax, picture)
-    _colour_bar(left, ScalarMappable(Normalize(*limits)), [ax])
+    _colour_bar(left, ScalarMappable(_norm(scale)), [ax])
     upper, lower = right.subplots(2, 1)
     if losses:
         draw_curves(upper, losses, mark=epoch, ticks=6)
@@ -195,7 +194,7 @@ def training_progress(
     left.set_xlim(0.5, epochs + 0.5)
     right.set_visible(weights is not None)
     if weights is not None:
-        _colour_bar(figure, _show(right, array(weights)), [right])
+        _colour_bar(figure, _show(right, array(weights), norm=_norm(scale_of([weights]))), [right])
     figure.suptitle(caption, fontsize=12)
     return figure
 
@@ -216,9 +215,14 @@ def _name_beside(ax: Axes, name: str) -> None:
     ax.set_ylabel(name, rotation=0, ha="right", va="center")
 
 
+def _norm(scale: Scale) -> TwoSlopeNorm:
+    low, middle, high = scale
+    return TwoSlopeNorm(middle, low, high)
+
+
 def _colour_bar(figure: FigureBase, shown: ScalarMappable, axes: Sequence[Axes], unit: str = "weight") -> None:
     bar = figure.colorbar(shown, ax=axes, shrink=0.85, aspect=14, pad=0.02)
     bar.set_label(unit)
-    bar.locator = MaxNLocator(4)
+    ends = (shown.norm.vmin, shown.norm.vcenter, shown.norm.vmax)  # between them the colours change evenly
+    bar.set_ticks(ends, labels=[f"{value:.3g}" for value in ends])
     bar.outline.set_visible(False)
-    bar.update_ticks()

@@ -17,6 +17,7 @@ from gsa_utils.plots.style import WEIGHTS, line_colour
 
 RGB = UInt8[np.ndarray, "_ _ 3"]  # rows and columns of screen pixels
 Values = np.ndarray | Sequence[float] | float
+Scale = tuple[float, float, float]  # the values that have the first, the middle and the last colour
 
 
 def array(values: Tensor) -> np.ndarray:
@@ -29,21 +30,29 @@ def limits_of(maps: Iterable[Num[Tensor, "_ _"]]) -> tuple[float, float]:
     return min(low for low, _ in ends), max(high for _, high in ends)
 
 
-def coloured(
-    values: Float[Tensor, "height width"], limits: tuple[float, float], table: UInt8[np.ndarray, "256 3"] = WEIGHTS
-) -> RGB:
-    """Values as colours of a lookup table, its ends at `limits`."""
-    low, high = limits
-    places = (array(values) - low) * (255 / ((high - low) or 1))
+def scale_of(maps: Iterable[Float[Tensor, "_ _"]]) -> Scale:
+    """One scale for all of these: the average, which is 1 for weight maps, has the middle colour.
+
+    It goes as far down as up, but not below 0, where no weight is; and by a hundredth of the average at least, so that
+    rounding does not look like structure.
+    """
+    maps = list(maps)
+    (low, high), middle = limits_of(maps), float(np.mean([array(values).mean() for values in maps]))
+    most = max(high - middle, middle - low, 0.01 * abs(middle)) or 1.0
+    return middle - (min(most, middle) if low >= 0 and middle > 0 else most), middle, middle + most
+
+
+def coloured(values: Float[Tensor, "height width"], scale: Scale, table: UInt8[np.ndarray, "256 3"] = WEIGHTS) -> RGB:
+    """Values as colours of a lookup table, its ends and its middle at `scale`."""
     # Rounded: cut off, the highest weight would often miss the last colour by a bit.
-    return table[np.rint(np.clip(places, 0, 255)).astype(np.uint8)]
+    return table[np.rint(np.interp(array(values), scale, (0, 127.5, 255))).astype(np.uint8)]
 
 
 def overlay(
     image: Num[Tensor, "channels height width"],
     weights: Float[Tensor, "height width"],
     opacity: float,
-    limits: tuple[float, float],
+    scale: Scale,
     inside: Bool[Tensor, "height width"] | None = None,
     cross: tuple[int, int] | None = None,
     side: int = 400,
@@ -53,7 +62,7 @@ def overlay(
     Args:
         image: grey or RGB, 0 to 255.
         opacity: of the map, 0 to 1.
-        limits: the weights that have the first and the last colour.
+        scale: the weights that have the first, the middle and the last colour.
         inside: the pixels whose outline is drawn, black and white, to be seen on any colour.
         cross: row and column of a pixel to frame.
         side: about the longer side of the picture in screen pixels: each pixel becomes a square, all of one size.
@@ -63,7 +72,7 @@ def overlay(
     dimmed = (np.arange(256) * (1 - opacity)).astype(np.uint8)
     table = np.rint(WEIGHTS * opacity).astype(np.uint8)
     under = np.moveaxis(array(image).astype(np.uint8), 0, -1)  # (H, W, 1 or 3)
-    picture = dimmed[under] + coloured(weights, limits, table)
+    picture = dimmed[under] + coloured(weights, scale, table)
     zoom = zoom_of(weights.shape, side)
     picture = enlarged(picture, zoom, zoom) if zoom > 1 else picture
     if inside is not None:

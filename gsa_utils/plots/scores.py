@@ -18,7 +18,7 @@ LOSSES = {"training": "train_loss", "validation": "valid_loss"}  # by the names 
 
 @styled
 def curves(lines: Mapping[str, Sequence[float]], ylabel: str, mark: float | None = None) -> Figure:
-    """One line for each name over the epochs; `mark` draws a dotted vertical line, at the best epoch, say."""
+    """One line for each name over the epochs; `mark` draws a dotted vertical line, at the kept epoch, say."""
     figure = Figure(figsize=(7.5, 3.6))
     draw_curves(figure.subplots(), lines, ylabel, mark)
     return figure

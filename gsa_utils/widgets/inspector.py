@@ -48,7 +48,7 @@ class MapInspector(Panel):
 
     Args:
         run: what `fit` returned, of a model with a weight map. Predictions are those of the weights that were kept
-            (best epoch); the map is that of the epoch chosen. Or plain maps from anywhere: one (H, W), or a list, one
+            (`kept_epoch`); the map is that of the epoch chosen. Or plain maps from anywhere: one (H, W), or a list, one
             an epoch. What can't be shown without losses, predictions or a model is off, and the panel says so.
         image_set: images to look at and to evaluate on, with labels: the validation split, say.
         others: runs or maps to compare with, by name.

@@ -56,7 +56,7 @@ class Scene:
         kept = {name: theirs[epoch] for name, (theirs, epoch) in beside.items()}
         self.maps = [_resized(weights, self.size) for weights in maps]
         self.others = {name: _resized(weights, self.size) for name, weights in kept.items()}
-        self.limits = pictures.limits_of(self.maps)
+        self.limits, self.scale = pictures.limits_of(self.maps), pictures.scale_of(self.maps)
         self._correlations: dict[tuple[int, str], str] = {}
         self.mean_image = image_set.images.float().mean(dim=0)  # (C, H, W)
         is_run = isinstance(run, TrainingRun)
@@ -127,7 +127,7 @@ class Scene:
         outlined = self.mask(view) if rectangle else self.inside(view)
         cross = (view.row, view.column) if frame else None
         under = self.mean_image if view.background else self.image_set.images[view.image]
-        return pictures.overlay(under, self.maps[view.epoch], view.opacity / 100, self.limits, outlined, cross, side)
+        return pictures.overlay(under, self.maps[view.epoch], view.opacity / 100, self.scale, outlined, cross, side)
 
     def prediction(self, view: View) -> str:
         """One line of HTML."""
@@ -171,17 +171,17 @@ class Scene:
     def comparison(self, view: View, name: str) -> tuple[pictures.RGB, str]:
         """This map, the other run's kept map, and their difference; then in words."""
         mine, theirs = self.maps[view.epoch], self.others[name]
-        limits = [pictures.limits_of([weights]) for weights in (mine, theirs)]
+        limits, scale = [pictures.limits_of([each]) for each in (mine, theirs)], pictures.scale_of([mine, theirs])
         most = (mine - theirs).abs().max().item()
         digits = max(3, *(decimals(*ends) for ends in limits))
         side = self.wide // 3 - 8
         zoom, thin = pictures.zoom_of(self.size, side), -(-max(self.size) // side)  # a third shows no more pixels
         few = [weights[::thin, ::thin] for weights in (mine, theirs)]
-        painted = [*map(pictures.coloured, few, limits), _differences(few[0] - few[1], most)]
+        painted = [*(pictures.coloured(each, scale) for each in few), _differences(few[0] - few[1], most)]
         shown = [pictures.enlarged(picture, zoom, zoom) for picture in painted]
         first, second = (f"{low:.{digits}f} to {high:.{digits}f}" for low, high in limits)
         words = (
-            f"left: this map, {first}; middle: {html.escape(name)}, {second} (each on its own colours); "
+            f"left: this map, {first}; middle: {html.escape(name)}, {second}; "
             f"right: this minus that, brown -{most:.{digits}f} to purple {most:.{digits}f}.<br>"
             f"rank correlation <b>{self._alike(view.epoch, name)}</b>"
         )
@@ -209,7 +209,7 @@ class Scene:
         values, labels = self.intensities(view), self.image_set.labels
         return plots.inspector_report(
             self.picture(view, 400, rectangle, frame=True),
-            self.limits,
+            self.scale,
             self.losses,
             view.epoch + 1,
             {name: values[labels == number] for number, name in enumerate(self.image_set.class_names)},
@@ -241,7 +241,7 @@ def _cell(values: list[float]) -> str:
 
 def _differences(values: Float[Tensor, "height width"], most: float) -> pictures.RGB:
     """From brown for -most over white for 0 to purple for most; all white where there is no difference."""
-    return pictures.coloured(values, (-(most or 1.0), most or 1.0), DIFFERENCES)
+    return pictures.coloured(values, (-(most or 1.0), 0.0, most or 1.0), DIFFERENCES)
 
 
 def _resized(weights: Float[Tensor, "h w"], size: tuple[int, int]) -> Float[Tensor, "height width"]:

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from gsa_utils import plots
 
-MAPS = {"one": torch.linspace(0.1, 0.5, 30).reshape(5, 6), "two": torch.linspace(0.4, 0.9, 30).reshape(5, 6)}
+MAPS = {"one": torch.linspace(0.5, 1.5, 30).reshape(5, 6), "two": torch.linspace(-1, 1, 30).exp().reshape(5, 6)}
+MAPS = {name: weights / weights.mean() for name, weights in MAPS.items()}  # the second from 0.3 to 2.3
 REGION = torch.zeros(5, 6, dtype=torch.bool)
 REGION[1:3, 2:4] = True
 
@@ -25,13 +26,19 @@ def test_maps_are_shown_as_they_are_on_one_scale_with_a_labelled_bar():
     np.testing.assert_allclose(one, MAPS["one"])
     np.testing.assert_allclose(two, MAPS["two"])
     for ax in figure.axes[1:3]:
-        assert ax.images[0].get_clim() == pytest.approx((0.1, 0.9))
+        norm = ax.images[0].norm
+        assert (norm.vmin, norm.vcenter, norm.vmax) == pytest.approx((0, 1, MAPS["two"].max().item()))
     assert figure.axes[-1].get_ylabel() == "weight"
+    assert [text.get_text() for text in figure.axes[-1].get_yticklabels()] == ["0", "1", f"{MAPS["two"].max():.3g}"]
     assert figure.axes[1].images[0].get_cmap().name == "viridis"
 
 
 def test_maps_may_have_a_scale_each():
     figure = plots.weight_maps(MAPS, shared_scale=False)
+    one, two = (ax.images[0].norm for ax in figure.axes if ax.images)
+    assert (one.vmin, one.vmax) == pytest.approx((0.5, 1.5))
+    assert (one.vcenter, two.vcenter) == pytest.approx((1, 1))
+    assert two.vmax > 2
     assert [ax.get_ylabel() for ax in figure.axes].count("weight") == 2
 
 

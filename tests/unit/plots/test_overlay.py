@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from gsa_utils.plots.images import intensity_axis
-from gsa_utils.plots.overlay import coloured, overlay, png, side_by_side, with_cursor, with_dots, zoom_of
+from gsa_utils.plots.overlay import coloured, overlay, png, scale_of, side_by_side, with_cursor, with_dots, zoom_of
 from gsa_utils.plots.scores import loss_axis
 from gsa_utils.plots.style import DIFFERENCES, WEIGHTS
 
@@ -35,24 +35,54 @@ def changed(rgb, plain):
 # ---------------------------------------------------------------- colours
 
 
-def test_the_ends_of_the_table_are_at_the_limits_and_beyond_them():
+def test_the_ends_of_the_table_are_at_those_of_the_scale_and_beyond_them():
     values = torch.tensor([[-9.0, 0.25, 0.5, 0.75, 9.0, np.inf]])
-    assert np.array_equal(coloured(values, (0.25, 0.75))[0], WEIGHTS[[0, 0, 128, 255, 255, 255]])
-    assert np.array_equal(coloured(values, (0.25, 0.75), DIFFERENCES)[0], DIFFERENCES[[0, 0, 128, 255, 255, 255]])
+    assert np.array_equal(coloured(values, (0.25, 0.5, 0.75))[0], WEIGHTS[[0, 0, 128, 255, 255, 255]])
+    assert np.array_equal(coloured(values, (0.25, 0.5, 0.75), DIFFERENCES)[0], DIFFERENCES[[0, 0, 128, 255, 255, 255]])
 
 
 def test_each_colour_of_the_table_has_its_value():
-    assert np.array_equal(coloured(torch.arange(256.0)[None], (0, 255))[0], WEIGHTS)
+    assert np.array_equal(coloured(torch.arange(256.0)[None], (0, 127.5, 255))[0], WEIGHTS)
 
 
-def test_a_constant_map_has_one_colour():
-    constant = coloured(torch.full((3, 4), 0.5), (0.5, 0.5))
-    assert constant.shape == (3, 4, 3)
-    assert len(np.unique(constant.reshape(-1, 3), axis=0)) == 1
+def test_both_halves_of_the_table_are_spread_over_their_side_of_the_middle():
+    values = torch.tensor([[0.0, 0.5, 1.0, 3.0, 5.0]])
+    assert np.array_equal(coloured(values, (0, 1, 5))[0], WEIGHTS[[0, 64, 128, 191, 255]])
+
+
+def weights(low, high, size=(6, 8)):
+    """A map that is 1 on average, as weight maps are: one pixel each of these weights, and the rest alike."""
+    values = torch.full(size, (size[0] * size[1] - low - high) / (size[0] * size[1] - 2), dtype=torch.float64)
+    values[0, 0], values[2, 3] = low, high
+    return values
+
+
+@pytest.mark.parametrize(
+    ("maps", "scale"),
+    [
+        ([weights(0.9, 1.3)], (0.7, 1, 1.3)),  # as far down as up
+        ([weights(0.2, 1.1)], (0.2, 1, 1.8)),
+        ([weights(0.2, 4.0)], (0, 1, 4)),  # but not below 0: there is no weight
+        ([weights(0.9, 1.1), weights(0.6, 1.3)], (0.6, 1, 1.4)),  # one scale for all
+        ([torch.ones(3, 4)], (0.99, 1, 1.01)),
+        ([1 + 1e-7 * torch.rand(3, 4)], (0.99, 1, 1.01)),  # rounding does not look like structure
+        ([torch.full((3, 4), 0.5)], (0.495, 0.5, 0.505)),  # other maps: their average
+        ([torch.tensor([[-3.0, 1.0, 2.0, 0.0]])], (-3, 0, 3)),
+        ([torch.zeros(3, 4)], (-1, 0, 1)),
+    ],
+)
+def test_the_middle_of_a_scale_is_the_average_which_is_one_for_weight_maps(maps, scale):
+    assert scale_of(maps) == pytest.approx(scale, abs=1e-6)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0, 7.0])
+def test_a_constant_map_has_the_middle_colour(value):
+    constant = torch.full((3, 4), value)
+    assert is_colour(coloured(constant, scale_of([constant])), WEIGHTS[128]).all()
 
 
 def test_a_differentiable_map_can_be_coloured():
-    assert coloured(torch.rand(3, 4, requires_grad=True), (0, 1)).dtype == np.uint8
+    assert coloured(torch.rand(3, 4, requires_grad=True), (0, 0.5, 1)).dtype == np.uint8
 
 
 # ---------------------------------------------------------------- overlay
@@ -65,7 +95,7 @@ def test_at_opacity_zero_the_image_is_shown_and_at_one_the_map(channels, size):
     zoom = 40 // max(size)
     rgb = image.numpy().transpose(1, 2, 0).repeat(3 // channels, axis=2)
     for opacity, expected in ((0, rgb), (1, WEIGHTS[weights.numpy().astype(int)])):
-        picture = overlay(image, weights, opacity, (0, 255), side=40)
+        picture = overlay(image, weights, opacity, (0, 127.5, 255), side=40)
         assert picture.dtype == np.uint8
         assert np.array_equal(picture, np.kron(expected, np.ones((zoom, zoom, 1), np.uint8)))
 
@@ -73,8 +103,8 @@ def test_at_opacity_zero_the_image_is_shown_and_at_one_the_map(channels, size):
 @pytest.mark.parametrize("opacity", [0.1, 0.5, 0.9])
 def test_between_the_two_colours_are_mixed(opacity):
     image, weights = noise(3), ramp()
-    image_only, map_only = (overlay(image, weights, share, (0, 47)).astype(float) for share in (0, 1))
-    mixed = overlay(image, weights, opacity, (0, 47))
+    image_only, map_only = (overlay(image, weights, share, (0, 23.5, 47)).astype(float) for share in (0, 1))
+    mixed = overlay(image, weights, opacity, (0, 23.5, 47))
     np.testing.assert_allclose(mixed, (1 - opacity) * image_only + opacity * map_only, atol=1.6)
 
 
@@ -83,7 +113,7 @@ def test_between_the_two_colours_are_mixed(opacity):
 )
 def test_each_pixel_is_a_square_and_the_picture_of_about_the_side(size, zoom):
     assert zoom_of(size, 400) == zoom
-    picture = overlay(noise(1, size), torch.zeros(size), 0, (0, 1), side=400)
+    picture = overlay(noise(1, size), torch.zeros(size), 0, (0, 0.5, 1), side=400)
     assert picture.shape == (size[0] * zoom, size[1] * zoom, 3)
     assert 400 - max(size) < max(picture.shape) <= 400
     squares = picture.reshape(size[0], zoom, size[1], zoom, 3)
@@ -93,14 +123,14 @@ def test_each_pixel_is_a_square_and_the_picture_of_about_the_side(size, zoom):
 def test_a_large_map_is_drawn_pixel_by_pixel():
     inside = torch.zeros(70, 90, dtype=torch.bool)
     inside[20:40, 30:] = True
-    picture = overlay(noise(1, (70, 90)), torch.zeros(70, 90), 0.5, (0, 1), inside, cross=(69, 89), side=60)
+    picture = overlay(noise(1, (70, 90)), torch.zeros(70, 90), 0.5, (0, 0.5, 1), inside, cross=(69, 89), side=60)
     assert picture.shape == (70, 90, 3)
 
 
 def test_the_arguments_are_left_as_they_were():
     image, weights, inside = noise(3, (5, 5)), ramp((5, 5)), ramp((5, 5)) > 7
     before = image.clone(), weights.clone(), inside.clone()
-    overlay(image, weights, 0.5, (0, 24), inside, cross=(0, 4), side=5)
+    overlay(image, weights, 0.5, (0, 12, 24), inside, cross=(0, 4), side=5)
     assert all(torch.equal(now, then) for now, then in zip((image, weights, inside), before, strict=True))
 
 
@@ -131,7 +161,7 @@ def square(rows, columns, size=(6, 8)):
 )
 def test_the_boundary_lies_between_inside_and_outside_and_nowhere_else(inside, zoom):
     grey = torch.full((1, 6, 8), 100, dtype=torch.uint8)
-    plain, outlined = (overlay(grey, ramp(), 0, (0, 47), mask, side=8 * zoom) for mask in (None, inside))
+    plain, outlined = (overlay(grey, ramp(), 0, (0, 23.5, 47), mask, side=8 * zoom) for mask in (None, inside))
     wide = np.pad(np.kron(inside.numpy(), np.ones((zoom, zoom), bool)), 1, mode="edge")
     middle, expected = wide[1:-1, 1:-1], np.zeros((6 * zoom, 8 * zoom), bool)
     for neighbour in (wide[2:, 1:-1], wide[:-2, 1:-1], wide[1:-1, 2:], wide[1:-1, :-2]):
@@ -142,14 +172,14 @@ def test_the_boundary_lies_between_inside_and_outside_and_nowhere_else(inside, z
 
 def test_the_boundary_is_black_beside_white_all_along():
     inside = square(slice(None), slice(3, None))
-    picture = overlay(torch.full((1, 6, 8), 100), ramp(), 0, (0, 47), inside, side=80)
+    picture = overlay(torch.full((1, 6, 8), 100), ramp(), 0, (0, 23.5, 47), inside, side=80)
     assert (picture[:, 29] == 0).all()
     assert (picture[:, 30] == 255).all()
 
 
 @pytest.mark.parametrize("inside", [square(slice(None), slice(None)), square([], [])])
 def test_where_all_pixels_are_on_one_side_there_is_no_line(inside):
-    plain, outlined = (overlay(noise(), ramp(), 0.5, (0, 47), mask) for mask in (None, inside))
+    plain, outlined = (overlay(noise(), ramp(), 0.5, (0, 23.5, 47), mask) for mask in (None, inside))
     assert np.array_equal(plain, outlined)
 
 
@@ -160,7 +190,7 @@ def test_where_all_pixels_are_on_one_side_there_is_no_line(inside):
 @pytest.mark.parametrize("column", [0, 3, 7])
 def test_the_frame_surrounds_its_pixel_and_stays_within_the_picture(row, column):
     grey, zoom = torch.full((1, 6, 8), 100), 10
-    plain, framed = (overlay(grey, ramp(), 0, (0, 47), cross=place, side=80) for place in (None, (row, column)))
+    plain, framed = (overlay(grey, ramp(), 0, (0, 23.5, 47), cross=place, side=80) for place in (None, (row, column)))
     assert framed.shape == (60, 80, 3)
     rows, columns = np.nonzero(changed(framed, plain))
     assert (rows.min(), rows.max()) == (max(row * zoom - 2, 0), min(row * zoom + 11, 59))

@@ -189,12 +189,12 @@ def test_where_no_image_passes_the_filters_all_are_shown_and_the_panel_says_so(p
     assert "none passes the filters" in panel.caption.value
 
 
-def test_the_probe_shows_weight_logit_rank_and_features_of_the_pixel(panel, run):
+def test_the_probe_shows_weight_rank_and_features_of_the_pixel(panel, run):
     show(panel, "pixel")
     panel.row.value, panel.column.value = 5, 11
     weights = run.maps[panel.epoch.value - 1]
     rank = int((weights > weights[5, 11]).sum()) + 1
-    assert f"weight {weights[5, 11]:.4f}, logit {weights[5, 11].logit():+.3f}, rank {rank} of 256" in panel.probe.value
+    assert f"weight {weights[5, 11]:.4f}, rank {rank} of 256" in panel.probe.value
     assert panel.dots.value == png(panel.scene.dots(panel.view))
     assert panel.strip.value == png(panel.scene.strip(panel.view))
     assert panel.picture.value == expected_picture(panel, frame=True)

@@ -17,7 +17,7 @@ from gsa_utils.evaluation.knockout import KnockOut
 from gsa_utils.evaluation.maps import stability
 from gsa_utils.networks.backbones import build_backbone
 from gsa_utils.pixels.features import pixel_features
-from gsa_utils.plots.overlay import overlay, with_cursor
+from gsa_utils.plots.overlay import coloured, enlarged, overlay, scale_of, with_cursor
 from gsa_utils.plots.style import DIFFERENCES
 from gsa_utils.training.loop import TrainingRun, fit
 from gsa_utils.widgets.scene import Scene, knock_out_table
@@ -61,7 +61,7 @@ def scene(run, free):
 
 
 def view(**changes):
-    usual = {"image": 3, "background": 0, "opacity": 50, "threshold": UNIT // 2, "epoch": 1, "row": 4, "column": 9}
+    usual = {"image": 3, "background": 0, "opacity": 50, "threshold": UNIT, "epoch": 1, "row": 4, "column": 9}
     return View(**usual | {"blanked": 0, "top": 2, "bottom": 5, "left": 7, "right": 7, "other": 0} | changes)
 
 
@@ -106,7 +106,10 @@ def test_a_prediction_says_whether_it_is_right_and_escapes_the_class_names(run, 
 
 def test_maps_and_losses_are_those_of_the_run(scene, run):
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(scene.maps, run.maps, strict=True))
-    assert scene.limits == (torch.stack(run.maps).min().item(), torch.stack(run.maps).max().item())
+    low, high = torch.stack(run.maps).min().item(), torch.stack(run.maps).max().item()
+    most = max(1 - low, high - 1)
+    assert scene.limits == (low, high)
+    assert scene.scale == pytest.approx((1 - most, 1, 1 + most), abs=1e-6)
     assert scene.losses == {
         "training": [row["train_loss"] for row in run.history],
         "validation": [row["valid_loss"] for row in run.history],
@@ -142,8 +145,8 @@ def test_a_rectangle_holds_both_its_ends(scene, top, bottom, left, right):
 @pytest.mark.parametrize(
     ("blanked", "words"),
     [
-        ("above", "weights of at least 0.5 after epoch 2"),
-        ("below", "weights below 0.5 after epoch 2"),
+        ("above", "weights of at least 1 after epoch 2"),
+        ("below", "weights below 1 after epoch 2"),
         ("rectangle", "rows 2 to 5, columns 7 to 7"),
     ],
 )
@@ -155,9 +158,9 @@ def test_the_blanked_pixels_in_words(scene, blanked, words):
 def test_the_picture_is_the_map_over_the_image_or_the_mean_image(scene, run, background):
     now = view(background=background, opacity=30)
     under = VALID.images.float().mean(dim=0) if background else VALID.images[3]
-    expected = overlay(under, run.maps[1], 0.3, scene.limits, run.maps[1] >= 0.5, None, 200)
+    expected = overlay(under, run.maps[1], 0.3, scene.scale, run.maps[1] >= 1, None, 200)
     assert np.array_equal(scene.picture(now, 200), expected)
-    framed = overlay(under, run.maps[1], 0.3, scene.limits, run.maps[1] >= 0.5, (4, 9), 200)
+    framed = overlay(under, run.maps[1], 0.3, scene.scale, run.maps[1] >= 1, (4, 9), 200)
     assert np.array_equal(scene.picture(now, 200, frame=True), framed)
 
 
@@ -176,24 +179,16 @@ def test_a_map_on_a_coarser_grid_is_resized_to_the_image(coarse):
 # ---------------------------------------------------------------- the framed pixel
 
 
-def test_weight_logit_and_rank_of_a_pixel_are_those_of_the_map(scene, run):
+def test_weight_and_rank_of_a_pixel_are_those_of_the_map(scene, run):
     weights = run.maps[1].double()
     order = weights.flatten().argsort(descending=True, stable=True).tolist()
     for rank in (1, 2, 100, 256):
         place = order[rank - 1]
         weight = weights.flatten()[place].item()
-        logit = np.log(weight / (1 - weight))
         text = scene.pixel(view(row=place // 16, column=place % 16))
         better = int((weights > weight).sum()) + 1
-        assert text == f"weight {weight:.4f}, logit {logit:+.3f}, rank {better} of 256"
+        assert text == f"weight {weight:.4f}, rank {better} of 256"
     assert "rank 1 of" in scene.pixel(view(row=order[0] // 16, column=order[0] % 16))
-
-
-@pytest.mark.parametrize(("logit", "words"), [(17.0, "logit above 16"), (-90.0, "logit below -88")])
-def test_the_logit_of_a_saturated_weight_is_bounded_in_words(run, logit, words):
-    saturated = run.maps[1].clone()
-    saturated[4, 9] = torch.tensor(logit).sigmoid()
-    assert words in Scene(replace(run, maps=[saturated] * 3), VALID, {}, WIDE).pixel(view())
 
 
 def test_intensities_are_those_of_one_pixel_in_all_images(scene, run):
@@ -240,6 +235,21 @@ def test_the_comparison_names_the_rank_correlation_with_the_kept_map(scene, run,
     assert f"rank correlation <b>{expected:.3f}</b>" in words
     assert picture.dtype == np.uint8
     assert WIDE - 60 < picture.shape[1] <= WIDE
+
+
+def test_both_maps_of_a_comparison_have_the_same_colours_for_the_same_weights(scene, run):
+    """The third picture is the difference: white, where a map is compared with itself."""
+    picture, _ = scene.comparison(view(epoch=run.kept_epoch), "itself")
+    wide = (picture.shape[1] - 16) // 3
+    one, two, difference = (picture[:, start : start + wide] for start in (0, wide + 8, 2 * (wide + 8)))
+    assert np.array_equal(one, two)
+    assert len(np.unique(one.reshape(-1, 3), axis=0)) > 20
+    assert (difference == DIFFERENCES[128]).all()
+    other, _ = scene.comparison(view(epoch=0), "itself")
+    last = run.maps[run.kept_epoch]
+    expected = coloured(last, scale_of([run.maps[0], last]))
+    zoom = wide // 16
+    assert np.array_equal(other[:, wide + 8 : 2 * wide + 8], enlarged(expected, zoom, zoom))
 
 
 def test_a_kept_map_agrees_with_itself(scene, run):
@@ -297,7 +307,7 @@ def test_the_mark_is_that_of_one_run_and_one_image_set(scene, run, free):
 def test_plain_maps_predictions_and_a_model_are_shown_as_those_of_a_run(scene, run, free):
     others = {"free map": free.maps[: free.kept_epoch + 1], "itself": run.maps[run.kept_epoch]}
     plain = Scene(run.maps, VALID, others, WIDE, scene.probabilities, run.model)
-    assert (plain.limits, plain.kept_epoch) == (scene.limits, 2)
+    assert (plain.limits, plain.scale, plain.kept_epoch) == (scene.limits, scene.scale, 2)
     now = view()
     for show in (Scene.picture, Scene.comparison):
         mine, theirs = (show(one, now, *((200,) if show is Scene.picture else ("free map",))) for one in (plain, scene))
@@ -336,12 +346,6 @@ def test_a_model_that_is_given_comes_before_that_of_the_run_and_is_left_as_it_wa
         Scene(run, VALID, {}, WIDE, model=model).probabilities, Scene(free, VALID, {}, WIDE).probabilities
     )
     assert all(part.training for part in model.modules())
-
-
-def test_plain_maps_of_weights_above_one_have_no_logit(run):
-    relative = [weights / weights.mean() for weights in run.maps]
-    assert "logit" not in Scene(relative, VALID, {}, WIDE).pixel(view())
-    assert "rank" in Scene(relative, VALID, {}, WIDE).pixel(view())
 
 
 def test_the_mark_is_that_of_the_predictions_given_too(run):
@@ -405,7 +409,7 @@ def test_the_figure_holds_the_view_as_text_and_leaves_nothing_open(scene):
     losses = next(ax for ax in figure.axes if ax.get_ylabel() == "loss")
     assert losses.lines[-1].get_xdata() == [2, 2]
     bar = next(ax for ax in figure.axes if ax.get_ylabel() == "weight")
-    assert bar.get_ylim() == pytest.approx(scene.limits)
+    assert bar.get_ylim() == pytest.approx((scene.scale[0], scene.scale[2]))
     assert any("row 0, column 15" in ax.get_xlabel() for ax in figure.axes)
     assert matplotlib.pyplot.get_fignums() == []
 
