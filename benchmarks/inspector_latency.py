@@ -63,7 +63,7 @@ def panel_of(size: int) -> MapInspector:
     model = attend(build_backbone("small", 1, 2, size), GlobalSpatialAttention(features)).eval()
     row = {"train_loss": 1.0, "valid_loss": 1.0}
     maps = [weights.roll(shift, dims=1) for shift in range(MOVES)]
-    run, other = (TrainingRun(model, [row] * MOVES, some, best_epoch=0) for some in (maps, maps[5:]))
+    run, other = (TrainingRun(model, [row] * MOVES, some, kept_epoch=0) for some in (maps, maps[5:]))
     return MapInspector(run, ImageSet(images, torch.arange(32) % 2, ("a", "b")), {"other": other})
 
 

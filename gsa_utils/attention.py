@@ -10,9 +10,8 @@ Convolutional Neural Network for Medical Image Classification", https://arxiv.or
 
 From the paper's abstract: one map for all images, relative importances, realised by a binary classifier over pixels
 whose features are the intensities of all images, optimised together with the CNN. Ours: the architecture of the
-classifier, where the map is applied, a fixed set of training images as features, and the division by the mean. (A third
-party remarks that the original stacks the images of a batch, also at test time; a prediction would then depend on the
-other images of its batch.)
+classifier, where the map is applied, the division by the mean, and a fixed set of training images as features. (A third
+party remarks that the original stacks the images of a batch, also at test time: a prediction would depend on them.)
 
 Why divided: convolution and BatchNorm behind the map undo a uniform rescaling, so absolute weights say nothing.
 Divided, a map starts as the identity, "important" means weighted above the average, and two maps can be compared.
@@ -26,7 +25,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gsa_utils.arguments import Size, bad_value, check_whole, describe, height_and_width, whole_number
-from gsa_utils.attended import Attended as Attended  # models that were pickled when it stood here look for it here
 
 
 class WeightMap(nn.Module):
@@ -194,8 +192,8 @@ class FreeMap(WeightMap):
 class GlobalPooling(nn.Module):
     """Averages over places, weighted by global maps, where a network has its average pooling.
 
-    The shared counterpart of attentive probing (https://arxiv.org/abs/2506.10178), whose queries weight the places of
-    each image anew. A uniform map makes it the plain average, so that a network starts as what it was.
+    The shared counterpart of attentive probing (arXiv:2506.10178), whose queries weight the places of each image anew.
+    A uniform map makes it the plain average, so that a network starts as what it was.
     """
 
     def __init__(self, attention: WeightMap):

@@ -2,8 +2,8 @@
 
 Devices, mixed precision and processes are accelerate's business: it picks CUDA, MPS or the CPU, and reads
 ACCELERATE_MIXED_PRECISION=bf16 (before the first run of a process) and torchrun's variables from the environment; on a
-CPU, torchrun needs ACCELERATE_USE_CPU=true beside it. `processes.py` says what several processes share, and what each
-one reads. What runs on a CPU is tested; GPUs were not at hand.
+CPU, torchrun needs ACCELERATE_USE_CPU=true beside it. `processes.py` says what several processes share and read.
+What runs on a CPU is tested; GPUs were not at hand.
 """
 
 import time
@@ -45,9 +45,9 @@ def fit(
 ) -> TrainingRun:
     """Train the CNN and the pixel classifier together, by one cross-entropy loss; `model` is changed in place.
 
-    `seed` fixes the order of the images and whatever the model draws while it trains (dropout), epoch by epoch; the
-    initial weights are the caller's (`torch.manual_seed` before building). On one CPU the result repeats bit for bit.
-    The global random state is left as it was.
+    `seed` fixes the order of the images and whatever the model draws while it trains (dropout); the initial weights are
+    the caller's (`torch.manual_seed` before building). On one CPU the result repeats bit for bit. The global random
+    state is left as it was.
 
     Args:
         model: images to logits; from `build_backbone`, `attend`, or anywhere else.
@@ -56,19 +56,17 @@ def fit(
             with W times the batch_size, to rounding.
         lr, attention_lr: AdamW's learning rates of the CNN and of the weight maps in it; both follow a cosine to zero.
         weight_decay: AdamW's, of the CNN's weights; those of the maps are left alone.
-        keep: which epoch's weights are returned: the "last" one's, or those of the lowest "loss" or the highest "auroc"
-            on the validation images. On few images these two are noise, and often an epoch before the map has moved.
+        keep: the epoch whose weights are returned: the "last", or that of the lowest "loss" or highest "auroc" on the
+            validation images, which on few images is noise, and often an epoch before the map has moved.
         checkpoint_dir: where the state is written, atomically, after each epoch. The same call finds it there and goes
             on, to the same bits as if it had never stopped; a finished run is returned at once. The initial weights of
             this call are then not looked at: give each seed its own folder.
         progress: a bar with the time left.
-        callbacks: each is called with the run so far and `epochs` after every epoch, in the main process; where one
-            returns something true, training ends there, as if that epoch had been the last. With a `checkpoint_dir`
-            the same call goes on from there.
+        callbacks: called with the run so far and `epochs` after every epoch, in the main process; where one returns
+            something true, training ends as if that epoch had been the last. The same call goes on from a checkpoint.
 
     Raises:
-        ValueError: sets that don't fit together or hold one class only, settings out of range, a checkpoint of
-            another run.
+        ValueError: sets that don't fit together or hold one class, settings out of range, another run's checkpoint.
         RuntimeError: a loss that is no longer a number, or a weight map that no gradient reaches.
     """
     check_sets(train, valid)

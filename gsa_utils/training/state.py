@@ -47,7 +47,7 @@ class TrainingRun:
         model: takes `ImageSet.to_float()`, returns logits; holds the weights of the kept epoch, on the device
             that it was trained on.
         history: one row an epoch: epoch, train_loss, valid_loss, valid_accuracy, valid_auroc, seconds.
-        maps: the weight map (H, W) after each epoch, on the CPU; empty without attention.
+        maps: the weight map (H, W), or K of them (K, H, W), after each epoch, on the CPU; empty without attention.
         seconds: training time over all sittings, validation included.
         kept_epoch: the row of `history` whose weights `model` holds, counted from 0.
         running: whether `fit` is at its epochs, callbacks included; false however it has ended.
@@ -55,7 +55,7 @@ class TrainingRun:
 
     model: nn.Module
     history: list[dict[str, int | float]] = field(default_factory=list)
-    maps: list[Float[Tensor, "height width"]] = field(default_factory=list)
+    maps: list[Float[Tensor, "*maps height width"]] = field(default_factory=list)
     seconds: float = 0.0
     kept_epoch: int = -1
     running: bool = False

@@ -22,9 +22,10 @@ class LiveTraining:
     papermill or nbval runs they stay, with the last picture as a PNG (the first, where another callback or an error
     ended the training).
 
-    Interrupting (the stop button of the notebook, Ctrl-C in a terminal) ends the training after the running epoch and
-    keeps the best one; a second interrupt, or one in the first epoch, when there is nothing to keep, is the usual
-    KeyboardInterrupt. Not a button of its own: while a cell runs, a kernel does not hear one.
+    Interrupting (the stop button of the notebook, Ctrl-C in a terminal) ends the training after the running epoch, as
+    if it had been the last: by default it is the one that is kept. A second interrupt, or one in the first epoch, when
+    there is nothing to keep, is the usual KeyboardInterrupt. Not a button of its own: while a cell runs, a kernel does
+    not hear one.
 
     Args:
         lines: at most about so many lines a run.
@@ -54,7 +55,8 @@ class LiveTraining:
         if self._screen is not None:
             self._screen.draw(run, epochs, self._line(run, epochs), last)
         if last or done == 1 or done % math.ceil(epochs / self.lines) == 0:
-            print(self._line(run, epochs) + (": stopped, the best epoch is kept" if stop else ""), flush=True)
+            end = f": stopped, epoch {run.kept_epoch + 1} is kept" if stop else ""
+            print(self._line(run, epochs) + end, flush=True)
         if last:
             self._stop_listening()
         return stop
@@ -94,7 +96,7 @@ class _Screen:
         import ipywidgets as widgets
 
         self.image = widgets.Image(layout={"max_width": "100%"})
-        self.hint = widgets.HTML("<i>Interrupt the kernel to stop after this epoch and keep the best one.</i>")
+        self.hint = widgets.HTML("<i>Interrupt the kernel to stop after this epoch and keep what was learned.</i>")
         self.box = widgets.VBox([self.image, self.hint])
         self.box.add_class("gsa-live")
         self.drawn = -math.inf

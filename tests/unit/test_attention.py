@@ -67,10 +67,18 @@ def attended(kind="mlp", at=None, seed=0):
 
 
 @every_kind
-def test_every_map_starts_uniform_at_one_half(kind):
+def test_every_map_starts_as_one_everywhere_and_changes_no_activation(kind):
     attention = KINDS[kind]()
-    assert torch.equal(attention.map(), torch.full((HEIGHT, WIDTH), 0.5))
-    assert torch.equal(attention(images()), images() / 2)
+    assert torch.equal(attention.map(), torch.ones(HEIGHT, WIDTH))
+    assert torch.equal(attention(images()), images())
+
+
+@every_kind
+def test_a_map_is_the_sigmoid_of_its_logits_divided_by_its_mean(kind):
+    attention = make(kind)
+    important = 1 / (1 + torch.exp(-attention.logits()))
+    assert torch.allclose(attention.map(), important / important.mean(), atol=1e-6)
+    assert attention.map().mean().item() == pytest.approx(1, abs=1e-6)
 
 
 @every_kind
@@ -78,7 +86,7 @@ def test_the_map_that_is_shown_is_the_map_that_weights_every_image_and_channel(k
     attention = make(kind)
     weight_map = attention.map()
     assert weight_map.shape == (HEIGHT, WIDTH)
-    assert 0 < weight_map.min() < weight_map.max() < 1
+    assert 0 < weight_map.min() < 1 < weight_map.max()
     for channels in (1, 2, 5):
         x = images(channels=channels)
         assert torch.equal(attention(x), x * weight_map)
@@ -141,6 +149,7 @@ def test_of_several_maps_each_weights_its_share_of_the_channels(kind):
     attention, x = randomised(SEVERAL[kind]()), images(channels=6)
     maps = attention.map()
     assert maps.shape == (3, HEIGHT, WIDTH)
+    assert torch.allclose(maps.mean(dim=(1, 2)), torch.ones(3), atol=1e-6)
     assert not torch.allclose(maps[0], maps[1])
     assert torch.equal(attention(x), torch.cat([x[:, :2] * maps[0], x[:, 2:4] * maps[1], x[:, 4:] * maps[2]], dim=1))
 
@@ -424,6 +433,38 @@ def test_a_frozen_map_of_another_size_is_refused_and_the_classifier_stays(kind, 
     assert torch.equal(target.map(), weight_map)
 
 
+def of_version(number, state):
+    """The state as that version of the maps would have saved it; None: without a word of versions, as safetensors."""
+    if number is None:
+        return dict(state)
+    for entry in state._metadata.values():
+        entry["version"] = number
+    return state
+
+
+@PLACES
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_map_of_the_first_version_is_refused_by_name(frozen, strict, at):
+    """Its network was trained behind weights that were not divided by their mean, and would answer otherwise."""
+    source, target = attended("mlp", at), attended("mlp", at, seed=1)
+    if frozen:
+        source.attention.freeze()
+    with pytest.raises(RuntimeError, match="attention: saved by an earlier version, .* not divided by their mean"):
+        target.load_state_dict(of_version(1, reloaded(source)), strict=strict)
+    assert not target.attention.frozen
+    with pytest.raises(RuntimeError, match="FreeMap: saved by an earlier version"):
+        make("free").load_state_dict(of_version(1, reloaded(make("free"))), strict=strict)
+
+
+@every_kind
+@pytest.mark.parametrize("version", [None, 2])
+def test_a_state_of_today_and_one_without_a_version_are_loaded(version, kind):
+    source, target = attended(kind, "layer1"), attended(kind, "layer1", seed=1)
+    target.load_state_dict(of_version(version, reloaded(source)))
+    assert torch.equal(target(images()), source(images()))
+
+
 @every_kind
 def test_a_state_without_a_map_is_reported_as_missing_it(kind):
     for attention in (make(kind), make(kind).freeze()):
@@ -554,7 +595,8 @@ def test_a_module_of_another_precision_works_before_and_after_freezing(kind, dty
 def test_features_of_another_precision_make_a_map_that_works(dtype):
     for hidden in (0, 5):
         attention = GlobalSpatialAttention(features().to(dtype), hidden)
-        assert torch.equal(attention(images()), images() / 2)
+        assert torch.equal(attention(images()), images())
+        assert not torch.equal(randomised(attention)(images()), images())
 
 
 @every_kind
@@ -595,6 +637,13 @@ def test_features_may_be_a_shape_without_numbers(hidden):
 
 
 # ---------------------------------------------------------------- attend
+
+
+@PLACES
+@every_kind
+def test_a_network_starts_with_a_map_as_what_it_was_without(kind, at):
+    expected = small_cnn().eval()(images())
+    assert torch.equal(attend(small_cnn(), KINDS[kind](), at).eval()(images()), expected)
 
 
 def test_at_no_place_the_images_are_weighted():
@@ -732,15 +781,15 @@ def test_a_wrong_argument_is_refused_by_name(argument, call, words):
 def test_a_map_can_be_taken_out_again_and_another_put_in_its_place(at):
     plain = small_cnn().eval()
     expected = plain(images())
-    attended = attend(plain, FreeMap((HEIGHT, WIDTH)), at)
+    attended = attend(plain, make("free"), at)
     assert not torch.equal(attended(images()), expected)
     assert attended.detach() is plain
     assert torch.equal(plain(images()), expected)
-    assert not torch.equal(attend(plain, FreeMap((HEIGHT, WIDTH)), at)(images()), expected)
+    assert not torch.equal(attend(plain, make("free"), at)(images()), expected)
 
 
 def test_a_copy_is_detached_without_touching_the_original():
-    attended = attend(small_cnn().eval(), FreeMap((HEIGHT, WIDTH)), "layer1")
+    attended = attend(small_cnn().eval(), make("free"), "layer1")
     before, copied = attended(images()), copy.deepcopy(attended)
     assert not torch.equal(copied.detach()(images()), before)
     assert torch.equal(attended(images()), before)

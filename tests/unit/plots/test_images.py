@@ -29,7 +29,7 @@ def test_maps_are_shown_as_they_are_on_one_scale_with_a_labelled_bar():
         norm = ax.images[0].norm
         assert (norm.vmin, norm.vcenter, norm.vmax) == pytest.approx((0, 1, MAPS["two"].max().item()))
     assert figure.axes[-1].get_ylabel() == "weight"
-    assert [text.get_text() for text in figure.axes[-1].get_yticklabels()] == ["0", "1", f"{MAPS["two"].max():.3g}"]
+    assert [text.get_text() for text in figure.axes[-1].get_yticklabels()] == ["0", "1", f"{MAPS['two'].max():.3g}"]
     assert figure.axes[1].images[0].get_cmap().name == "viridis"
 
 

@@ -1,15 +1,24 @@
 """A table on disk that survives its writers."""
 
 import csv
-from dataclasses import replace
 
 import pytest
 import torch
 
 from gsa_utils.study import results
 from gsa_utils.study.recipe import Recipe, Result
-from gsa_utils.study.results import COLUMNS, FIRST_COLUMNS, append, finished, load_results, to_frame
+from gsa_utils.study.results import COLUMNS, append, finished, load_results, to_frame
 
+# Of the first study, its columns as they are committed; runs were in half precision, or not, without a column for it.
+FIRST_STUDY = """\
+dataset,attention,at,backbone,size,train_images,valid_images,epochs,batch_size,lr,attention_lr,rank,seed,precision,\
+shift,shuffled,ranking,share,keep,status,error,accuracy,auroc,loss,valid_auroc,valid_loss,best_epoch,seconds,\
+map_auroc,map_auprc,map_energy,map,date,torch,python,threads,commit
+phantom-chest,mlp,middle,vgg,,300,,30,32,0.0005,0.01,64,1,bfloat16,0,False,,0.0,False,done,,0.75,0.8,0.5,,0.4,26,9.0,,,,,\
+2026-11-23,2.14,3.11,1,abc
+phantom-chest,none,input,small,,,,30,32,0.0005,0.01,64,2,float32,0,False,,0.0,False,done,,0.7,0.6,0.5,,,3,8.0,,,,,\
+2026-11-23,2.14,3.11,1,abc
+"""
 MAP = torch.rand(4, 4, generator=torch.Generator().manual_seed(0))
 
 
@@ -66,24 +75,23 @@ def test_a_torn_header_is_written_anew(tmp_path):
     assert list(load_results(tmp_path)) == [result().recipe]
 
 
-def test_a_table_of_the_first_version_is_read_its_half_precision_included_and_gets_todays_columns_with_a_row(tmp_path):
-    append(tmp_path, replace(result(fast=True), precision="bfloat16"))
-    append(tmp_path, replace(result(1), precision="float32"))
+def test_a_table_of_the_first_study_is_read_as_what_its_runs_were_and_gets_todays_columns_with_a_row(tmp_path):
+    """Its recipes had no folds, several maps or planted patches, and its runs kept an epoch by the validation loss."""
     table = tmp_path / "runs.csv"
-    today = table.read_bytes()
-    with table.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    with table.open("w", newline="") as file:
-        first = csv.DictWriter(file, FIRST_COLUMNS, extrasaction="ignore", lineterminator="\n")
-        first.writeheader()
-        first.writerows(rows)
-    before, read = table.read_bytes(), load_results(tmp_path)
-    assert [(r.recipe.fast, r.precision) for r in read.values()] == [(True, "bfloat16"), (False, "float32")]
-    append(tmp_path, result(1))
-    assert table.read_bytes() == before, "nothing to add: left as it is"
-    append(tmp_path, result(2))
-    assert table.read_bytes().startswith(today)
-    assert list(load_results(tmp_path)) == [*read, result(2).recipe]
+    table.write_text(FIRST_STUDY)
+    read = load_results(tmp_path)
+    half, full = read.values()
+    assert half.recipe == Recipe("phantom-chest", "mlp", "middle", backbone="vgg", seed=1, fast=True, train_images=300)
+    assert (half.precision, full.precision) == ("bfloat16", "float32")
+    assert half.scores == {"accuracy": 0.75, "auroc": 0.8, "loss": 0.5, "valid_loss": 0.4, "seconds": 9.0}
+    assert full.recipe == Recipe("phantom-chest", seed=2)
+    assert half.made_with["commit"] == "abc"
+    append(tmp_path, Result(full.recipe, {}))
+    assert table.read_text() == FIRST_STUDY, "nothing to add: left as it is"
+    append(tmp_path, result(3, fold=2, maps=4))
+    assert list(load_results(tmp_path)) == [*read, result(3, fold=2, maps=4).recipe]
+    assert [one.scores for one in load_results(tmp_path).values()][:2] == [half.scores, full.scores]
+    assert table.read_text().splitlines()[0] == ",".join(COLUMNS)
 
 
 def test_a_writer_that_dies_before_the_new_table_takes_its_place_leaves_the_old_one(tmp_path, monkeypatch):

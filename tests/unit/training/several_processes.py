@@ -118,7 +118,7 @@ def features(index, count):
 def training(index, count):
     """Runs of the same global batch, the features made from shards."""
     of_shards = pixel_features(TRAIN.images[index::count], 4)
-    found = {}
+    found = {"pixel features": of_shards}
     for name, length in LENGTHS.items():
         run = train(plain_model(of_shards), length, count)
         found[name] = run.history, run.model.state_dict()

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,25 @@ def test_a_run_interrupted_again_and_again_ends_at_the_same_bits(uninterrupted, 
             with pytest.raises(KeyboardInterrupt):
                 run(checkpoint_dir=tmp_path)
     assert same_run(run(checkpoint_dir=tmp_path), uninterrupted)
+
+
+@pytest.mark.parametrize("keep", ["loss", "auroc"])  # "last" is what the others here keep
+def test_an_interrupted_run_keeps_what_it_would_have_kept(keep, tmp_path, monkeypatch):
+    """The kept epoch is in the first sitting: its weights come from the file."""
+    scores = [(0.5, 0.6), (0.1, 0.9), (0.3, 0.7), (0.4, 0.8)]  # loss and AUROC
+
+    def scripted(*arguments, calls, **rest):
+        loss, auroc = scores[next(calls)]
+        return {"accuracy": 0.5, "loss": loss, "auroc": auroc}
+
+    monkeypatch.setattr(loop, "evaluate", partial(scripted, calls=itertools.count()))
+    whole = run(keep=keep)
+    monkeypatch.setattr(loop, "evaluate", partial(scripted, calls=itertools.count()))
+    run(keep=keep, checkpoint_dir=tmp_path, callbacks=[lambda run, _: len(run.history) == 2])
+    resumed = run(keep=keep, checkpoint_dir=tmp_path)
+    assert whole.kept_epoch == 1
+    assert not torch.equal(whole.maps[1], whole.maps[3])
+    assert same_run(resumed, whole)
 
 
 @pytest.mark.parametrize("kind", ["frozen map", "frozen cnn", "map in the middle", "no map"])
@@ -172,15 +192,33 @@ def test_a_finished_run_is_returned_at_once(uninterrupted, tmp_path, monkeypatch
     assert not again.model.training
 
 
-def test_a_file_has_the_entries_that_older_files_have(tmp_path):
+def test_a_file_has_the_entries_that_older_files_of_this_version_have(tmp_path):
     """Else the runs that people have saved could not go on."""
     run(epochs=1, checkpoint_dir=tmp_path)
     saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    learned = ["model", "optimiser", "best", "scheduler"]
+    learned = ["model", "optimiser", "kept", "scheduler"]
     assert list(saved) == ["identity", *learned, "history", "maps", "seconds", "kept_epoch"]
-    settings = ["epochs", "batch_size", "lr", "attention_lr", "seed", "processes", "precision"]
+    settings = ["epochs", "batch_size", "lr", "attention_lr", "weight_decay", "seed", "keep", "processes", "precision"]
     of_model = ["weights' names and shapes", "layers", "trained weights", "place of the map", "pixel features"]
-    assert list(saved["identity"]) == [*settings, "train images", "valid images", *of_model]
+    identity = [*settings, "train images", "valid images", *of_model, "version of the maps"]
+    assert list(saved["identity"]) == identity
+    assert saved["identity"]["version of the maps"] == 2
+
+
+@pytest.mark.parametrize("entry", [None, 1])
+def test_a_file_of_an_earlier_version_of_the_maps_is_refused_by_name_and_left_alone(entry, tmp_path):
+    run(epochs=1, checkpoint_dir=tmp_path)
+    path = tmp_path / "checkpoint.pt"
+    saved = torch.load(path, weights_only=True)
+    del saved["identity"]["version of the maps"]  # as there was none
+    if entry is not None:
+        saved["identity"]["version of the maps"] = entry
+    torch.save(saved, path)
+    before = path.read_bytes()
+    words = rf"checkpoint_dir: .*checkpoint\.pt holds another run with version of the maps {entry}, expected .* maps 2"
+    with pytest.raises(ValueError, match=words):
+        run(epochs=1, checkpoint_dir=tmp_path)
+    assert path.read_bytes() == before
 
 
 # ---------------------------------------------------------------- files of other runs, and damaged ones
@@ -202,6 +240,8 @@ def with_frozen(part):
         (lambda: {"batch_size": 6}, "batch_size"),
         (lambda: {"lr": 2e-3}, "lr"),
         (lambda: {"attention_lr": 2e-3}, "attention_lr"),
+        (lambda: {"weight_decay": 1e-3}, "weight_decay"),
+        (lambda: {"keep": "loss"}, "keep"),
         (lambda: {"seed": 4}, "seed"),
         (lambda: {"train": OTHER_TRAIN}, "train images"),
         (lambda: {"train": RELABELLED}, "train images"),

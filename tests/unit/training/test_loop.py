@@ -75,20 +75,56 @@ def test_a_model_without_attention_has_no_maps():
     assert len(result.history) == 4
 
 
-@pytest.mark.parametrize("losses", [[0.5, 0.2, 0.9, 0.3], [0.1, 0.2, 0.3, 0.4], [0.4, 0.3, 0.2, 0.1], [0.3] * 4])
-def test_the_weights_of_the_epoch_with_the_lowest_validation_loss_are_returned(losses, monkeypatch):
-    states, answers = [], iter(losses)
+@pytest.fixture
+def script(monkeypatch):
+    """Has validation answer with these losses and AUROCs; gives the list of the weights it is asked about."""
 
-    def scripted(model, image_set, **rest):
-        states.append(copy.deepcopy(model.state_dict()))
-        return {"accuracy": 0.5, "auroc": 0.5, "loss": next(answers)}
+    def answer(losses, aurocs):
+        states, answers = [], iter(zip(losses, aurocs, strict=True))
 
-    monkeypatch.setattr(loop, "evaluate", scripted)
-    result = run()
-    best = losses.index(min(losses))  # the first of equals
-    assert result.kept_epoch == best
-    assert all(torch.equal(value, states[best][name]) for name, value in result.model.state_dict().items())
-    assert torch.equal(result.model.model.attention.map(), result.maps[best])
+        def scripted(model, image_set, **rest):
+            states.append(copy.deepcopy(model.state_dict()))
+            loss, auroc = next(answers)
+            return {"accuracy": 0.5, "auroc": auroc, "loss": loss}
+
+        monkeypatch.setattr(loop, "evaluate", scripted)
+        return states
+
+    return answer
+
+
+def holds_weights_of(result, epoch, states):
+    return (
+        result.kept_epoch == epoch
+        and all(torch.equal(value, states[epoch][name]) for name, value in result.model.state_dict().items())
+        and torch.equal(result.model.model.attention.map(), result.maps[epoch])
+    )
+
+
+@pytest.mark.parametrize(
+    ("losses", "aurocs", "lowest", "highest"),
+    [
+        ([0.5, 0.2, 0.9, 0.3], [0.6, 0.5, 0.9, 0.7], 1, 2),
+        ([0.1, 0.2, 0.3, 0.4], [0.5, 0.6, 0.7, 0.8], 0, 3),
+        ([0.4, 0.3, 0.2, 0.1], [0.8, 0.7, 0.6, 0.5], 3, 0),
+        ([0.3] * 4, [0.5] * 4, 0, 0),  # the first of equals
+    ],
+)
+def test_the_weights_of_the_epoch_that_was_asked_for_are_returned(losses, aurocs, lowest, highest, script):
+    for keep, epoch in {"last": 3, "loss": lowest, "auroc": highest}.items():
+        states = script(losses, aurocs)
+        assert holds_weights_of(run(keep=keep), epoch, states), keep
+
+
+def test_without_a_word_the_last_epoch_is_kept(script):
+    states = script([0.1, 0.2, 0.3, 0.4], [0.9, 0.8, 0.7, 0.6])
+    assert holds_weights_of(run(), 3, states)
+
+
+@pytest.mark.parametrize(("keep", "epoch"), [("last", 2), ("loss", 1), ("auroc", 0)])
+def test_of_a_run_that_is_stopped_the_epochs_so_far_are_chosen_from(keep, epoch, script):
+    states = script([0.5, 0.2, 0.9, 0.1], [0.8, 0.5, 0.6, 0.9])
+    assert holds_weights_of(run(keep=keep, callbacks=[lambda run, _: len(run.history) == 3]), epoch, states)
 
 
 def test_the_returned_model_is_in_evaluation_mode_and_scores_as_its_row_says(uninterrupted):
@@ -192,6 +228,20 @@ def test_both_rates_follow_a_cosine_from_their_start_to_zero(monkeypatch):
     run(epochs=6, lr=2e-3, attention_lr=1e-2)
     cosine = (1 + np.cos(np.pi * np.arange(6) / 6)) / 2
     assert np.allclose(rates, cosine[:, None] * [2e-3, 1e-2])
+
+
+def test_weight_decay_shrinks_the_weights_of_the_cnn_and_not_those_of_the_map(monkeypatch):
+    """Without a gradient, AdamW multiplies by 1 - rate x decay in each of the three steps, and does nothing else."""
+    loss = F.cross_entropy
+    monkeypatch.setattr(loop.F, "cross_entropy", lambda *arguments: 0 * loss(*arguments))
+    model = attended()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.fill_(0.5)
+    result = run(model, epochs=1, lr=1e-2, attention_lr=1e-2, weight_decay=0.5)
+    for name, weight in result.model.model.named_parameters():
+        expected = 0.5 if name.startswith("attention") else 0.5 * (1 - 1e-2 * 0.5) ** 3
+        assert torch.allclose(weight, torch.full_like(weight, expected)), name
 
 
 def test_every_image_is_seen_once_an_epoch_in_an_order_that_changes():
@@ -332,6 +382,11 @@ OTHER_NAMES = make_phantom("phantom-face", 10, 16)
         ("lr", {"lr": float("nan")}, ["got nan"]),
         ("lr", {"lr": True}, ["got True", "positive"]),
         ("attention_lr", {"attention_lr": -1e-3}, ["got -0.001"]),
+        ("weight_decay", {"weight_decay": -1e-3}, ["got -0.001", "0 or a positive number"]),
+        ("weight_decay", {"weight_decay": float("nan")}, ["got nan"]),
+        ("weight_decay", {"weight_decay": True}, ["got True"]),
+        ("keep", {"keep": "auc"}, ["got 'auc'", "last, loss, auroc", "did you mean 'auroc'"]),
+        ("keep", {"keep": None}, ["got None", "last, loss, auroc"]),
         ("seed", {"seed": -1}, ["got -1"]),
         ("seed", {"seed": 0.5}, ["got 0.5"]),
         ("seed", {"seed": 2**32}, ["got 4294967296", "below 2**32"]),
@@ -348,9 +403,10 @@ def test_a_wrong_argument_of_fit_is_refused_by_name(argument, settings, words, t
 
 def test_settings_that_were_checked_are_numbers_of_python():
     settings = {"epochs": np.int64(4), "batch_size": 8, "lr": np.float32(0.5), "attention_lr": 1, "seed": np.uint8(3)}
+    settings["weight_decay"] = np.float64(0.25)
     checked = check_settings(**settings)
     assert checked == settings
-    assert [type(value) for value in checked.values()] == [int, int, float, int, int]
+    assert [type(value) for value in checked.values()] == [int, int, float, int, int, float]
 
 
 def test_a_model_with_too_few_outputs_is_refused_by_name():

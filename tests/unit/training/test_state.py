@@ -72,11 +72,11 @@ def test_a_finished_run_that_is_loaded_is_not_running(tmp_path):
 # ---------------------------------------------------------------- the state
 
 
-def fresh(seed):
+def fresh(seed, keep="loss"):
     model = Standardised(attended(seed=seed), 0.5, 0.25)
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 5)
-    return TrainingState(TrainingRun(model), optimiser, scheduler)
+    return TrainingState(TrainingRun(model), optimiser, scheduler, keep)
 
 
 def step(state, epoch, loss):
@@ -113,18 +113,29 @@ def test_a_state_that_was_loaded_goes_on_like_the_one_that_was_saved():
     assert two.run.kept_epoch == 0
 
 
-def test_the_best_weights_and_the_maps_are_copies_that_later_epochs_leave_alone():
+def test_the_kept_weights_and_the_maps_are_copies_that_later_epochs_leave_alone():
     state = fresh(seed=0)
     step(state, 0, loss=0.5)
-    best = {name: value.clone() for name, value in state.best.items()}
+    kept = {name: value.clone() for name, value in state.kept.items()}
     first = state.run.maps[0].clone()
     step(state, 1, loss=0.9)
-    assert same(state.best, best)
+    assert same(state.kept, kept)
     assert torch.equal(state.run.maps[0], first)
     assert not torch.equal(state.run.maps[1], first)
-    assert not same(dict(state.run.model.state_dict()), best)
+    assert not same(dict(state.run.model.state_dict()), kept)
     step(state, 2, loss=0.1)
-    assert same(state.best, dict(state.run.model.state_dict()))
+    assert same(state.kept, dict(state.run.model.state_dict()))
+
+
+def test_of_the_last_epoch_no_copy_is_kept_as_the_model_holds_it():
+    state = fresh(seed=0, keep="last")
+    step(state, 0, loss=0.1)
+    step(state, 1, loss=0.9)
+    trained = {name: value.clone() for name, value in state.run.model.state_dict().items()}
+    state.finish()
+    assert state.kept == {}
+    assert state.run.kept_epoch == 1
+    assert same(dict(state.run.model.state_dict()), trained)
 
 
 def test_the_maps_of_a_model_are_found_wherever_they_are():

@@ -48,13 +48,12 @@ def test_a_callback_that_says_so_ends_the_training_and_the_others_are_still_call
     assert seen == [1, 2]
 
 
-def test_a_stopped_run_keeps_its_kept_epoch():
+def test_a_stopped_run_keeps_the_epoch_it_was_stopped_after():
     from gsa_utils import evaluate
 
     run = train(callbacks=[lambda run, _: len(run.history) == 3])
-    best = min(run.history, key=lambda row: row["valid_loss"])
-    assert run.kept_epoch == best["epoch"]
-    assert evaluate(run.model, VALID)["loss"] == pytest.approx(best["valid_loss"], abs=1e-6)
+    assert run.kept_epoch == 2
+    assert evaluate(run.model, VALID)["loss"] == pytest.approx(run.history[2]["valid_loss"], abs=1e-6)
 
 
 def test_a_stopped_run_goes_on_to_the_same_bits_as_one_that_was_never_stopped(tmp_path):
@@ -154,12 +153,13 @@ def interrupt_after(*epochs):
     return lambda run, _: len(run.history) in epochs and signal.raise_signal(signal.SIGINT)
 
 
-def test_an_interrupt_stops_after_the_epoch_and_keeps_what_there_is(capsys):
+def test_an_interrupt_stops_after_the_epoch_and_says_which_one_is_kept(capsys):
     live, before = LiveTraining(), signal.getsignal(signal.SIGINT)
     run = train(callbacks=[live, interrupt_after(2)])
     assert len(run.history) == 3
     assert live.stopped
-    assert capsys.readouterr().out.splitlines()[-1].endswith("stopped, the best epoch is kept")
+    assert run.kept_epoch == 2
+    assert capsys.readouterr().out.splitlines()[-1].endswith(": stopped, epoch 3 is kept")
     assert signal.getsignal(signal.SIGINT) is before
 
 
