@@ -28,10 +28,7 @@ from gsa_utils.arguments import Size, bad_value, check_whole, describe, height_a
 
 
 class WeightMap(nn.Module):
-    """What every global map does, wherever its logits come from: weight activations, be read, be frozen.
-
-    It may be K maps, (K, H, W), of which each weights its share of the channels.
-    """
+    """What a global map, or K of them, does wherever its logits come from: weight activations, be read, be frozen."""
 
     _version = 2  # of state dicts, PyTorch's own attribute: in those of version 1 no map is divided by its mean
     frozen_map: Float[Tensor, "*maps height width"] | None
@@ -126,11 +123,7 @@ class GlobalSpatialAttention(WeightMap):
     """
 
     def __init__(
-        self,
-        features: Float[Tensor, "1 features height width"],
-        hidden: int = 32,
-        kernel_size: int = 1,
-        maps: int = 1,
+        self, features: Float[Tensor, "1 features height width"], hidden: int = 32, kernel_size: int = 1, maps: int = 1
     ):
         super().__init__()
         if not isinstance(features, Tensor) or features.ndim != 4 or len(features) != 1 or not features.numel():

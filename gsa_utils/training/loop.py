@@ -3,7 +3,7 @@
 Devices, mixed precision and processes are accelerate's business: it picks CUDA, MPS or the CPU, and reads
 ACCELERATE_MIXED_PRECISION=bf16 (before the first run of a process) and torchrun's variables from the environment; on a
 CPU, torchrun needs ACCELERATE_USE_CPU=true beside it. `processes.py` says what several processes share and read.
-What runs on a CPU is tested; GPUs were not at hand.
+Tests run on a CPU; benchmarks/gpu_check.py checks what a GPU computes.
 """
 
 import time
@@ -88,7 +88,7 @@ def fit(
     optimiser = torch.optim.AdamW(_parameter_groups(model, lr, attention_lr, weight_decay))
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs)
     order = torch.Generator()  # of the images; each epoch seeds it
-    loader = _loader(train, batch_size, order, accelerator)
+    loader = processes.batches_of(train, batch_size, order, accelerator)
     prepared, optimiser, loader = accelerator.prepare(model, optimiser, loader)
 
     run = TrainingRun(model)
@@ -147,13 +147,6 @@ def _train_epoch(
         optimiser.step()
         total, done = total + loss.detach() * own, done + together
     return accelerator.reduce(total / done).item()
-
-
-def _loader(train: ImageSet, batch_size: int, order: torch.Generator, accelerator: Accelerator) -> DataLoader:
-    """(images, labels) of each step, shuffled; BatchNorm can't standardise a last batch of one image, so that goes."""
-    left = len(train) % (batch_size * accelerator.num_processes)
-    dataset = processes.Batches(train.images, train.labels, accelerator.device)
-    return DataLoader(dataset, batch_size, shuffle=True, generator=order, drop_last=left == 1, collate_fn=tuple)
 
 
 def _parameter_groups(model: nn.Module, lr: float, attention_lr: float, weight_decay: float) -> list[dict[str, object]]:

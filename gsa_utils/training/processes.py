@@ -90,7 +90,7 @@ def synchronise_batch_norm(model: nn.Module, accelerator: Accelerator) -> nn.Mod
     return model
 
 
-class Batches(Dataset):
+class _Batches(Dataset):
     """Images and labels that a DataLoader asks for by whole batches, from the device where they are trained on.
 
     They are copied there once if they take at most a quarter of the memory that is free on it; else batch by batch.
@@ -107,6 +107,13 @@ class Batches(Dataset):
         """By this name a DataLoader asks for a batch; it then waits neither for single images nor for the device."""
         index = torch.tensor(indices).to(self.images.device, non_blocking=True)
         return self.images[index], self.labels[index]
+
+
+def batches_of(train: ImageSet, batch_size: int, order: torch.Generator, accelerator: Accelerator) -> DataLoader:
+    """(images, labels) of each step, shuffled; BatchNorm can't standardise a last batch of one image, so that goes."""
+    left = len(train) % (batch_size * accelerator.num_processes)
+    dataset = _Batches(train.images, train.labels, accelerator.device)
+    return DataLoader(dataset, batch_size, shuffle=True, generator=order, drop_last=left == 1, collate_fn=tuple)
 
 
 def seed_epoch(seed: int, epoch: int, order: torch.Generator, accelerator: Accelerator) -> None:

@@ -3,8 +3,10 @@
 import pytest
 import torch
 
-from gsa_utils.datasets.load import load_image_set
+from gsa_utils.datasets import load
+from gsa_utils.datasets.load import load_image_set, load_whole
 from gsa_utils.datasets.phantoms import load_phantom
+from gsa_utils.images import SPLITS, ImageSet
 
 
 @pytest.mark.parametrize(
@@ -39,3 +41,42 @@ def test_a_phantom_is_the_generated_set_and_needs_no_folder(tmp_path, tree):
     assert torch.equal(loaded.images, generated.images)
     assert torch.equal(loaded.region, generated.region)
     assert not tree(tmp_path)
+
+
+def test_a_whole_set_is_all_its_splits_one_after_another():
+    parts = [load_image_set("phantom-chest", split, 16) for split in SPLITS]
+    whole = load_whole("phantom-chest", 16)
+    assert torch.equal(whole.images, torch.cat([part.images for part in parts]))
+    assert torch.equal(whole.labels, torch.cat([part.labels for part in parts]))
+    assert torch.equal(whole.region, parts[0].region)
+    assert (whole.name, whole.class_names, whole.groups) == ("phantom-chest", parts[0].class_names, None)
+
+
+@pytest.fixture
+def people(monkeypatch):
+    """A set of 78 images of 12 people; person k has k images, all in one split."""
+    groups = torch.arange(1, 13).repeat_interleave(torch.arange(1, 13))
+    images = torch.arange(78, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 4, 4).contiguous()
+    split = {"train": groups % 3 == 0, "val": groups % 3 == 1, "test": groups % 3 == 2}
+
+    def made_up(name, split_name, size=None):
+        chosen = split[split_name]
+        return ImageSet(images[chosen], images[chosen, 0, 0, 0].long() % 2, ("a", "b"), groups[chosen])
+
+    monkeypatch.setattr(load, "load_image_set", made_up)
+    return groups
+
+
+def test_people_stay_with_their_images_when_splits_become_one_set(people):
+    whole = load_whole("any")
+    assert sorted(whole.images[:, 0, 0, 0].tolist()) == list(range(78))
+    assert torch.equal(whole.groups, people[whole.images[:, 0, 0, 0].long()])
+
+
+def test_some_of_a_set_are_whole_people_and_always_the_same(people):
+    some, again = load_whole("any", images=40), load_whole("any", images=40)
+    assert torch.equal(some.images, again.images)
+    assert 25 <= len(some) <= 55
+    for person in some.groups.unique():
+        assert (some.groups == person).sum() == (people == person).sum()
+    assert len(load_whole("any", images=78)) == len(load_whole("any", images=1000)) == 78
