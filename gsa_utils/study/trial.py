@@ -173,7 +173,7 @@ def _weight_map(recipe: Recipe, train: ImageSet) -> WeightMap:
     if recipe.attention == "region":
         if train.region is None:
             raise bad_value("attention", "'region'", f"a set whose region is known; {train.name} is none")
-        weight_map.logit.data = torch.where(train.region, 6.0, -6.0)  # outside a 400th of the weight inside
+        weight_map.logit.data.copy_(torch.where(train.region, 6.0, -6.0))  # outside a 400th of the weight inside
         weight_map.freeze()
     return weight_map
 

@@ -1,5 +1,8 @@
 """The study of frozen networks, on made-up activations: its cells, who is tested, its tuning, and its table."""
 
+import pickle
+import runpy
+
 import pytest
 import torch
 
@@ -121,3 +124,14 @@ def test_a_cell_that_fails_is_a_row_that_says_why(made_up, tmp_path, monkeypatch
     study._run_and_write([cell()], tmp_path)
     assert study.read(tmp_path)["error"].tolist() == ["ZeroDivisionError: division by zero"]
     assert study.finished(tmp_path) == {cell()}
+
+
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules")
+def test_as_a_command_the_study_runs_under_its_modules_name_as_its_processes_know_it(monkeypatch):
+    """What is handed to joblib's processes is found by its module's name there; they have no such __main__."""
+    monkeypatch.setattr(study, "main", lambda: 7)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("gsa_utils.probing.study", run_name="__main__")
+    assert ended.value.code == 7, "the main of __main__ ran, and not that of the module"
+    assert b"gsa_utils.probing.study" in pickle.dumps(study._run_and_write)
+    assert pickle.loads(pickle.dumps(cell())) == cell()

@@ -26,6 +26,15 @@ TINY = {"dataset": "phantom-chest", "size": 16, "train_images": 12, "valid_image
         ({"attention_lr": -1}, "attention_lr: got -1, expected a positive number"),
         ({"train_images": 0}, "train_images: got 0"),
         ({"rank": None}, "rank: got None"),
+        ({"maps": 0}, "maps: got 0"),
+        ({"jitter": -1}, "jitter: got -1"),
+        ({"images": 0}, "images: got 0"),
+        ({"weight_decay": -1.0}, "weight_decay: got -1.0"),
+        ({"decoys": 1}, "decoys: got 1, expected true or false"),
+        ({"fold": 5}, "fold: got 5, expected a whole number below 5"),
+        ({"fold": -1}, "fold: got -1"),
+        ({"fold": 1.5}, "fold: got 1.5"),
+        ({"area": 0.1, "strength": 0.2}, "area: got 0.1, expected 0 without a fold"),
         ({"seed": True}, "seed: got True"),
         ({"lr": "fast"}, "lr: got 'fast'"),
     ],
@@ -38,4 +47,6 @@ def test_a_setting_that_makes_no_sense_is_refused_before_anything_runs(settings,
 def test_recipes_that_differ_in_anything_have_files_of_their_own():
     recipe = Recipe(**TINY)
     others = [replace(recipe, seed=1), replace(recipe, shuffled=True), replace(recipe, shift=1)]
-    assert len({recipe.key, *(other.key for other in others)}) == 4
+    others += [replace(recipe, fold=0), replace(recipe, fold=1), replace(recipe, maps=2), replace(recipe, images=9)]
+    others += [replace(recipe, fold=0, area=0.1), replace(recipe, weight_decay=0.1)]
+    assert len({recipe.key, *(other.key for other in others)}) == 10

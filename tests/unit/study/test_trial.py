@@ -3,14 +3,16 @@
 import os
 import subprocess
 import sys
+from itertools import chain
 
 import pytest
 import torch
 
 from gsa_utils import load_image_set
 from gsa_utils.evaluation.rankings import moved
+from gsa_utils.images import ImageSet
 from gsa_utils.study import trial
-from gsa_utils.study.recipe import RANKINGS, Recipe
+from gsa_utils.study.recipe import FOLDS, RANKINGS, Recipe
 from gsa_utils.study.trial import build, images, ranking, run, shifted
 
 TINY = {"dataset": "phantom-chest", "size": 16, "train_images": 12, "valid_images": 12, "epochs": 1, "rank": 4}
@@ -45,6 +47,93 @@ def test_the_true_region_is_shown_as_a_constant_map():
     assert inside.unique().numel() == outside.unique().numel() == 1
     assert outside.max() < 0.003 * inside.min()
     assert weight_map.map().mean().item() == pytest.approx(1, abs=1e-5)
+
+
+# ---------------------------------------------------------------- folds and what is planted into them
+
+FOLD = {"dataset": "phantom-chest", "size": 16, "images": 60, "fold": 0, "epochs": 1, "rank": 4}
+
+
+@pytest.fixture
+def people(monkeypatch):
+    """A set of 60 images of 20 people; image i is filled with the number i in its corner."""
+    pixels = torch.full((60, 1, 20, 20), 100, dtype=torch.uint8)
+    pixels[:, 0, 0, 0] = torch.arange(60)
+    made_up = ImageSet(pixels, torch.arange(60) % 2, ("a", "b"), torch.arange(60) // 3, name="made up")
+    monkeypatch.setattr(trial, "_whole", lambda dataset, size, images: made_up)
+    return made_up
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("area", [0.0, 0.05])
+def test_over_the_folds_every_image_is_tested_once_and_nobody_is_on_two_sides(seed, area, people):
+    tested = []
+    for fold in range(FOLDS):
+        sides = images(Recipe("made up", fold=fold, seed=seed, area=area, strength=0.2))
+        numbers = [side.images[:, 0, 0, 0].tolist() for side in sides]
+        assert sorted(chain.from_iterable(numbers)) == list(range(60))
+        groups = [set(side.groups.tolist()) for side in sides]
+        assert len(set.union(*groups)) == sum(map(len, groups)) == 20
+        tested += numbers[2]
+    assert sorted(tested) == list(range(60))
+
+
+def test_a_seed_divides_the_set_anew(people):
+    first, same, other = (
+        images(Recipe("made up", fold=0, seed=seed))[2].images[:, 0, 0, 0].tolist() for seed in (0, 0, 1)
+    )
+    assert first == same != other
+
+
+def test_a_planted_patch_is_the_region_and_makes_the_classes(people):
+    plain = images(Recipe("made up", fold=1))
+    assert all(side.class_names == ("a", "b") and side.region is None for side in plain)
+    planted = images(Recipe("made up", fold=1, area=0.05, strength=0.2))
+    for side in planted:
+        assert side.class_names == ("without", "patch")
+        assert side.region.sum() == 20
+        brighter = (side.images[:, 0] == 151) & side.region
+        assert torch.equal(brighter.flatten(1).any(dim=1), side.labels == 1)
+        assert (side.images[side.labels == 1][:, 0, side.region] == 151).all()
+    assert planted[0].class_names != plain[0].class_names
+    moved_about = images(Recipe("made up", fold=1, area=0.05, strength=0.2, jitter=2, decoys=True))[0]
+    assert moved_about.class_names == ("elsewhere", "patch")
+    assert ((moved_about.images > 100).flatten(1).sum(dim=1) == 20).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "has_map"),
+    [
+        ({"attention": "mlp", "at": "pooling", "maps": 2, "area": 0.1, "strength": 0.3}, True),
+        ({"attention": "free", "at": "late", "maps": 2, "backbone": "small"}, True),
+        ({"attention": "region", "at": "pooling", "maps": 2}, True),
+        ({"attention": "attentive", "maps": 2, "weight_decay": 0.01}, False),
+        ({"attention": "coordinates"}, False),
+    ],
+    ids=lambda value: value["attention"] if isinstance(value, dict) else "",
+)
+def test_a_run_of_a_fold_gives_scores_of_its_own_images(settings, has_map):
+    recipe = Recipe(**FOLD, **settings)
+    result = run(recipe)
+    train, _, test = images(recipe)
+    assert 0 <= result.scores["auroc"] <= 1
+    assert (result.scores["trained_on"], result.scores["tested_on"]) == (len(train), len(test))
+    assert len(test) == 12
+    assert ("effective_area" in result.scores) == has_map
+    assert (result.weight_map is not None) == has_map
+    if has_map:
+        assert result.weight_map.shape == (16, 16)
+        assert result.weight_map.mean().item() == pytest.approx(1, abs=1e-5)
+        assert "map_auroc" in result.scores
+
+
+def test_folds_and_seeds_start_from_weights_of_their_own():
+    train = load_image_set("phantom-chest", size=16)
+    weights = [
+        build(Recipe(**FOLD | {"fold": fold}, seed=seed), train)[0][0][0].weight.flatten()[0].item()
+        for fold, seed in ((0, 0), (1, 0), (0, 1))
+    ]
+    assert len(set(weights)) == 3
 
 
 def test_half_precision_changes_the_numbers_a_little_and_not_the_kind_of_logits_or_weights(monkeypatch):
