@@ -14,7 +14,7 @@ from gsa_utils.images import ImageSet
 
 def constant(image_set: ImageSet) -> Float[Tensor, "height width"]:
     """The map of nobody: every pixel as important as any other."""
-    return torch.full(image_set.images.shape[-2:], 0.5)
+    return torch.ones(image_set.images.shape[-2:])
 
 
 def random(image_set: ImageSet, seed: int = 0) -> Float[Tensor, "height width"]:
