@@ -156,11 +156,11 @@ def pooling(cell: Cell, training: Tensor) -> Callable[[], WeightMap | int | str]
     return lambda: GlobalSpatialAttention(features, hidden, kernel_size, cell.maps)
 
 
-def run(cell: Cell) -> tuple[dict[str, object], np.ndarray | None]:
-    """The row of a cell, and the map of an arm that has just one."""
+def run(cell: Cell, device: str = "cpu") -> tuple[dict[str, object], np.ndarray | None]:
+    """The row of a cell, and the map of an arm that has just one; its heads are trained on the device."""
     started = time.perf_counter()
     data, (training, tuning, testing) = load(cell.dataset), divide(cell)
-    x, classes = activations(cell.dataset, cell.grid), len(data.class_names)
+    x, classes = activations(cell.dataset, cell.grid).to(device), len(data.class_names)
     make = pooling(cell, training)
     tunes = "weight_decay" if cell.arm in ("average", "places") else "pooling_lr"
     tried: dict[float, tuple[float, Head]] = {}
@@ -189,14 +189,14 @@ def run(cell: Cell) -> tuple[dict[str, object], np.ndarray | None]:
 
 @torch.inference_mode()
 def _logits(head: Head, x: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n classes"]:
-    return torch.cat([head(batch) for batch in x.split(128)])
+    return torch.cat([head(batch) for batch in x.split(128)]).cpu()
 
 
 def _maps(head: Head) -> Float[Tensor, "maps h w"] | None:
     attention = getattr(head.pooling, "attention", None)
     if attention is None:
         return None
-    return attention.resized(attention.map().shape[-2:]).detach()
+    return attention.resized(attention.map().shape[-2:]).detach().cpu()
 
 
 def read(folder: Path) -> pd.DataFrame:
@@ -216,13 +216,13 @@ def finished(folder: Path) -> set[Cell]:
     return {Cell(**(row | {"images": None if row["images"] is None else int(row["images"])})) for row in rows}
 
 
-def _run_and_write(cells: Iterable[Cell], folder: Path) -> int:
+def _run_and_write(cells: Iterable[Cell], folder: Path, device: str = "cpu") -> int:
     """Runs cells that share their activations, and writes each when it is done."""
     torch.set_num_threads(1)
     done = 0
     for cell in cells:
         try:
-            row, weight_map = run(cell)
+            row, weight_map = run(cell, device)
         except Exception as error:  # a failure belongs in the table, where it can be counted
             row, weight_map = asdict(cell) | {"error": " ".join(f"{type(error).__name__}: {error}".split())}, None
         with FileLock(folder / ".lock"):
@@ -241,6 +241,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m gsa_utils.probing.study", description=__doc__)
     parser.add_argument("folder", type=Path, help="where the table lies")
     parser.add_argument("--jobs", type=int, default=2, help="processes, each with one thread")
+    parser.add_argument("--device", default="cpu", help="where heads are trained, such as cuda")
     parser.add_argument("--datasets", nargs="+", default=list(SETS), choices=list(SETS))
     options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -251,7 +252,7 @@ def main(arguments: list[str] | None = None) -> int:
     together: dict[tuple, list[Cell]] = {}
     for cell in missing:
         together.setdefault((cell.repeat, cell.fold, cell.dataset, cell.grid), []).append(cell)
-    calls = [joblib.delayed(_run_and_write)(cells, options.folder) for cells in together.values()]
+    calls = [joblib.delayed(_run_and_write)(cells, options.folder, options.device) for cells in together.values()]
     with tqdm(desc="cells", total=len(missing) + len(done), initial=len(done), smoothing=0.02) as bar:
         for ran in joblib.Parallel(n_jobs=options.jobs, return_as="generator_unordered")(calls):
             bar.update(ran)
