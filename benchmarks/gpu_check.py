@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
-SECONDS = 450  # after which no more is measured
+SECONDS = 420  # after which nothing more is begun
 
 
 def find_device() -> str:

@@ -40,10 +40,9 @@ Row = dict[str, object]
 
 @dataclass(frozen=True)
 class Place:
-    """The device, what rows say of it, and until when settings are begun."""
+    """The device, and until when (by time.perf_counter) settings are begun."""
 
     device: torch.device
-    made: Mapping[str, object]
     until: float
 
     def wait(self) -> None:
@@ -294,12 +293,12 @@ def write_tables(device: torch.device, folder: Path, commit: str | None, until: 
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     packages = [package for package in ("torchvision", "timm") if find_spec(package)]
     made = made_with(0, *packages)
-    made = {key: made[key] for key in ("date", "versions", "machine")}
+    made = {key: made[key] for key in ("threads", "date", "versions", "machine")}
     made |= {"device": name, "commit": commit or commit_of_this()}
     for table, make in TABLES.items():
         started, rows = time.perf_counter(), []
         try:
-            for more in make(Place(device, made, until)):
+            for more in make(Place(device, until)):
                 if not more:
                     print(f"{table}: a setting is left out, time is up", flush=True)
                 for row in more:

@@ -96,7 +96,8 @@ def blocks(
             block = torch.empty(max(1, BLOCK_FLOATS // pixels), pixels, device=batch.device)
         for x in batch.split(max(1, BLOCK_FLOATS // batch[0].numel())):  # a large batch, too, is floats only in parts
             if tuple(x.shape[-2:]) != size:
-                x = F.interpolate(x.to(block.device, torch.float32), size, mode="area")
+                there = "cpu" if x.device.type == "mps" else x.device  # MPS has no averages over cells of several sizes
+                x = F.interpolate(x.to(there, torch.float32), size, mode="area")
             x = x.flatten(2).flatten(0, 1)  # (columns, P)
             while len(x):
                 fitting = x[: len(block) - filled]

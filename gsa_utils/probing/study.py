@@ -227,18 +227,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m gsa_utils.probing.study", description=__doc__)
     parser.add_argument("folder", type=Path, help="where the table lies")
     parser.add_argument("--jobs", type=int, default=2, help="processes, each with one thread")
-    parser.add_argument("--grids", nargs="+", type=int, default=list(LAYERS), choices=list(LAYERS))
     parser.add_argument("--datasets", nargs="+", default=list(SETS), choices=list(SETS))
     options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
     for dataset in options.datasets:  # once, before several processes want them
         activations(dataset, 28)
     done = finished(options.folder)
-    missing = [
-        cell
-        for cell in all_cells()
-        if cell.dataset in options.datasets and cell.grid in options.grids and cell not in done
-    ]
+    missing = [cell for cell in all_cells() if cell.dataset in options.datasets and cell not in done]
     together: dict[tuple, list[Cell]] = {}
     for cell in missing:
         together.setdefault((cell.repeat, cell.fold, cell.dataset, cell.grid), []).append(cell)
