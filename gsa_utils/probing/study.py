@@ -212,6 +212,8 @@ def _run_and_write(cells: Iterable[Cell], folder: Path) -> int:
         except Exception as error:  # a failure belongs in the table, where it can be counted
             row, weight_map = asdict(cell) | {"error": " ".join(f"{type(error).__name__}: {error}".split())}, None
         with FileLock(folder / ".lock"):
+            if cell in finished(folder):  # by a process whose study was killed, and which went on
+                continue
             if weight_map is not None and cell.images is None and cell.grid == 28:
                 (folder / "maps").mkdir(exist_ok=True)
                 np.save(folder / "maps" / f"{cell.dataset}-{cell.arm}-{cell.repeat}-{cell.fold}.npy", weight_map)
