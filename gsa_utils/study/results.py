@@ -28,6 +28,7 @@ SCORES = ["accuracy", "auroc", "loss", "valid_auroc", "valid_loss", "seconds", "
 SCORES += ["effective_area", "map_auroc", "map_auprc", "map_energy"]
 MADE_WITH = ["date", "torch", "python", "device", "threads", "commit"]
 COLUMNS = [*(field.name for field in fields(Recipe)), "status", "error", "precision", *SCORES, "map", *MADE_WITH]
+TUNED = ("attention_lr", "weight_decay")  # settings of an arm's trials
 LEFT_OUT = "best_epoch"  # a column of the first study only, whose runs kept the epoch of the lowest validation loss
 
 
@@ -50,6 +51,20 @@ def load_results(folder: str | Path) -> dict[Recipe, Result]:
 def to_frame(results: Mapping[Recipe, Result]) -> pd.DataFrame:
     """One row a run: its settings, status, error, precision and scores, and when and with what it was made."""
     return pd.DataFrame(map(_cells, results.values()), columns=[name for name in COLUMNS if name != "map"])
+
+
+def chosen_trials(results: Mapping[Recipe, Result]) -> pd.DataFrame:
+    """Of the trials of one arm on one fold, which differ in TUNED alone, the one with the lowest validation loss.
+
+    Returns:
+        as `to_frame`, with `repeat` for the seed, an empty `error` as None, and how many `trials` there were. A failed
+        trial is chosen only where all of them failed.
+    """
+    table = to_frame(results).rename(columns={"seed": "repeat"})
+    arm = [{"seed": "repeat"}.get(field.name, field.name) for field in fields(Recipe) if field.name not in TUNED]
+    groups = table.groupby(arm, dropna=False, sort=False)
+    first = table.sort_values("valid_loss", kind="stable", na_position="last").groupby(arm, dropna=False, sort=False)
+    return first.head(1).sort_index().assign(trials=groups["dataset"].transform("size"))
 
 
 def finished(folder: Path) -> set[Recipe]:

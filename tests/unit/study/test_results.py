@@ -7,7 +7,7 @@ import torch
 
 from gsa_utils.study import results
 from gsa_utils.study.recipe import Recipe, Result
-from gsa_utils.study.results import COLUMNS, append, finished, load_results, to_frame
+from gsa_utils.study.results import COLUMNS, append, chosen_trials, finished, load_results, to_frame
 
 # Of the first study, its columns as they are committed; runs were in half precision, or not, without a column for it.
 FIRST_STUDY = """\
@@ -133,3 +133,16 @@ def test_a_table_with_other_columns_is_refused_and_left_as_it_is(tmp_path):
     with pytest.raises(ValueError, match=r"folder: got .*runs.csv with other columns \(\['dataset'\]\)"):
         append(tmp_path, result())
     assert table.read_text() == ",".join(COLUMNS[1:]) + "\n"
+
+
+def test_of_the_trials_of_an_arm_the_one_with_the_lowest_validation_loss_is_chosen_on_each_fold():
+    losses = {(0, 0.01): 0.5, (0, 0.1): 0.3, (1, 0.01): 0.2, (1, 0.1): None}  # of fold and rate; None: it failed
+    results = {}
+    for (fold, rate), loss in losses.items():
+        recipe = Recipe("phantom-chest", "mlp", fold=fold, seed=7, attention_lr=rate)
+        results[recipe] = Result(recipe, {} if loss is None else {"valid_loss": loss, "auroc": rate}, error=None)
+    other = Recipe("phantom-chest", fold=0, seed=7)
+    results[other] = Result(other, {"valid_loss": 0.1, "auroc": 0.9})
+    chosen = chosen_trials(results).set_index(["attention", "repeat", "fold"])
+    assert chosen["attention_lr"].to_dict() == {("mlp", 7, 0): 0.1, ("mlp", 7, 1): 0.01, ("none", 7, 0): 0.01}
+    assert chosen["trials"].to_dict() == {("mlp", 7, 0): 2, ("mlp", 7, 1): 2, ("none", 7, 0): 1}
