@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gsa_utils.arguments import bad_value
+from gsa_utils.arguments import Size, bad_value, height_and_width
 from gsa_utils.attention import GlobalPooling, WeightMap
 from gsa_utils.networks.pooling import AttentivePooling
 
@@ -53,6 +53,45 @@ class Head(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch classes"]:
         return self.classify(self.pooling(self.standardise(x)))
+
+
+def fold(head: Head, size: Size) -> nn.Sequential:
+    """The head as one linear layer on activations (B, C, h, w) of `size`: the same logits to rounding.
+
+    Under constant maps every step of a head is linear: standardising, weighting the places, dividing by the deviation
+    that training has seen, and classifying. With queries it is not, for they ask each image anew.
+
+    Raises:
+        ValueError: a head that pools by queries.
+    """
+    height, width = height_and_width("size", size)
+    places, channels = height * width, head.mean.numel()
+    pooling = head.pooling
+    if isinstance(pooling, GlobalPooling):
+        maps = pooling.attention.resized((height, width)).flatten(1)
+        weight = maps / maps.sum(dim=1, keepdim=True)  # (K, P)
+    elif isinstance(pooling, AttentivePooling):
+        raise bad_value(
+            "head", "one that pools by queries", "one that averages, under global maps or none, or none of it"
+        )
+    elif isinstance(pooling, nn.Flatten):
+        weight = None
+    else:
+        weight = head.mean.new_full((1, places), 1 / places)
+    with torch.no_grad():
+        scale = (head.norm.running_var + head.norm.eps).rsqrt()
+        linear = head.linear.weight * scale  # (classes, F)
+        bias = head.linear.bias - linear @ head.norm.running_mean
+        if weight is None:
+            on_places = linear.view(-1, channels, places)
+        else:
+            on_places = torch.einsum("nkc,kp->ncp", linear.view(len(linear), len(weight), channels), weight)
+        on_places = on_places / head.deviation.view(channels, 1)
+        bias = bias - (on_places * head.mean.view(channels, 1)).sum(dim=(1, 2))
+        folded = nn.Linear(channels * places, len(linear)).to(on_places)
+        folded.weight.copy_(on_places.flatten(1))
+        folded.bias.copy_(bias)
+    return nn.Sequential(nn.Flatten(), folded)
 
 
 def build_head(

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from gsa_utils.attention import FreeMap, GlobalSpatialAttention
-from gsa_utils.probing.heads import AttentivePooling, build_head
+from gsa_utils.networks.pooling import AttentivePooling
+from gsa_utils.probing.heads import build_head, fold
+from gsa_utils.probing.train import fit_head
 
 
 def activations(count=20, channels=3, side=4, seed=0):
@@ -80,3 +82,24 @@ def test_an_unknown_pooling_is_refused_by_name(pooling):
 def test_what_are_no_activations_is_refused_by_name(wrong):
     with pytest.raises(ValueError, match="activations: got"):
         build_head(wrong, 2)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: "average", lambda: "places", lambda: FreeMap(4, 3), lambda: FreeMap((8, 10)).freeze()]
+)
+def test_a_folded_head_is_one_linear_layer_with_the_same_logits(make):
+    x = torch.randn(12, 5, 4, 5, generator=torch.Generator().manual_seed(0)) * 3 + 2
+    torch.manual_seed(0)
+    head = build_head(x, 3, make())
+    with torch.no_grad():
+        for weight in head.pooling.parameters():
+            weight.normal_()
+    fit_head(head, x, torch.arange(12) % 3, steps=5)
+    folded = fold(head, (4, 5))
+    assert [type(part) for part in folded] == [torch.nn.Flatten, torch.nn.Linear]
+    torch.testing.assert_close(folded(x), head(x), atol=1e-5, rtol=1e-5)
+
+
+def test_queries_ask_each_image_anew_and_cannot_be_folded():
+    with pytest.raises(ValueError, match="head: got one that pools by queries"):
+        fold(build_head(torch.randn(4, 3, 2, 2), 2, 2), 2)
