@@ -28,6 +28,15 @@ def centre(image_set: ImageSet) -> Float[Tensor, "height width"]:
     return torch.exp(-2 * (rows[:, None] ** 2 + columns**2))
 
 
+def rectangle(image_set: ImageSet, ends: tuple[float, float, float, float]) -> Float[Tensor, "height width"]:
+    """1 in a rectangle and 0 elsewhere; `ends` are its first and last row and column, as shares of height and width."""
+    height, width = image_set.images.shape[-2:]
+    top, bottom, left, right = ends
+    weights = torch.zeros(height, width)
+    weights[round(top * height) : round(bottom * height), round(left * width) : round(right * width)] = 1
+    return weights
+
+
 def anova(image_set: ImageSet) -> Float[Tensor, "height width"]:
     """Per pixel, the F statistic of a one-way analysis of variance between the classes (the largest over channels)."""
     pixels = image_set.images.cpu().flatten(1).double().numpy()  # (N, C * H * W)

@@ -26,7 +26,10 @@ LEARNED = {
     "moved": {"attention": "mlp"},  # the same map, rolled elsewhere
     "shuffled": {"attention": "mlp", "shuffled": True},
 }
-RANKINGS = ["constant", "random", "centre", "anova", *LEARNED]
+# Where a marker of the side stands in kermany-chest, small and lower in one class, large and higher in the other; and
+# as much of the other edge. First and last row and column, as shares.
+RECTANGLES = {"marker": (0.02, 0.6, 0.0, 0.13), "opposite": (0.02, 0.6, 0.87, 1.0)}
+RANKINGS = ["constant", "random", "centre", "anova", *RECTANGLES, *LEARNED]
 NAMES = {"attention": ATTENTIONS, "backbone": list(LAYERS), "ranking": [None, *RANKINGS]}
 LEAST = {"rank": 1, "shift": 0, "maps": 1, "jitter": 0}  # of whole numbers
 LEAST_OR_ALL = dict.fromkeys(("size", "images", "train_images", "valid_images"), 1) | {"fold": 0}

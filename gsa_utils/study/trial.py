@@ -26,7 +26,7 @@ from gsa_utils.networks.pooling import AttentivePooling, replace_pooling
 from gsa_utils.pixels.features import pixel_features
 from gsa_utils.planting import patch_region, plant_patch
 from gsa_utils.splits import three_sides
-from gsa_utils.study.recipe import CENTRE, FOLDS, LEARNED, RANKINGS, VALID, Recipe, Result
+from gsa_utils.study.recipe import CENTRE, FOLDS, LEARNED, RANKINGS, RECTANGLES, VALID, Recipe, Result
 from gsa_utils.training.loop import fit
 from gsa_utils.training.state import TrainingRun
 
@@ -145,6 +145,8 @@ def ranking(name: str, recipe: Recipe) -> Float[Tensor, "height width"]:
         raise unknown_name("ranking", name, RANKINGS)
     if name == "random":
         return rankings.random(images(whole)[0], recipe.seed)
+    if name in RECTANGLES:
+        return rankings.rectangle(images(whole)[0], RECTANGLES[name])
     return getattr(rankings, name)(images(whole)[0])
 
 

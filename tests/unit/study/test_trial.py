@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import chain
 
 import pytest
@@ -228,3 +229,14 @@ def test_a_learned_ranking_is_the_map_of_the_same_run_without_blanking():
 def test_an_unknown_ranking_is_refused():
     with pytest.raises(ValueError, match="ranking: got 'anovas'.* did you mean 'anova'"):
         trial.ranking("anovas", Recipe(**TINY))
+
+
+def test_a_rectangle_is_blanked_whole_and_its_opposite_is_its_mirror_image():
+    recipe = Recipe("phantom-chest", size=64, train_images=4, valid_images=4)
+    marker, opposite = ranking("marker", recipe), ranking("opposite", recipe)
+    assert torch.equal(opposite, marker.flip(1))
+    assert round(0.0723 * marker.numel()) == marker.sum() == 296
+    whole = images(recipe)[2]
+    left = images(replace(recipe, ranking="marker", share=0.0723))[2]
+    assert (left.images != whole.images).any(dim=0)[0].logical_and(marker == 0).sum() == 0
+    assert left.images[:, :, marker == 1].unique(dim=0).shape[0] == 1
