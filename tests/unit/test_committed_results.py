@@ -165,6 +165,18 @@ def test_lesson_06_differences_by_number_of_images(name, size):
     check_difference(line, np.array(ours)[:, None], np.array(none)[:, None])
 
 
+@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize("cnn", CNNS)
+def test_lesson_06_effective_area(name, cnn):
+    expected = []
+    for arm in ("logistic", "mlp", "pixel-cnn", "free"):
+        table = rows("four_cnns", dataset=name, backbone=cnn, attention=arm, at="middle")
+        maps = [np.load(ROOT / "results" / "four_cnns" / "maps" / row["map"]).astype(float) for row in table]
+        expected.append(mean(float(one.mean() ** 2 / (one**2).mean()) for one in maps))
+    text = printed("06").partition("effective area of the maps")[2]
+    assert numbers(text, name, f"{cnn} ") == pytest.approx(expected, abs=6e-4)
+
+
 @pytest.mark.parametrize("name", ["pneumoniamnist", "breastmnist"])
 @pytest.mark.parametrize("score", ["auroc", "accuracy"])
 def test_lesson_06_baseline(name, score):
