@@ -306,6 +306,15 @@ def test_the_cost_of_a_step_with_our_map_does_not_grow_with_the_images():
             assert abs(found["1000000"] / found["100"] - 1) < 0.03
 
 
+@pytest.mark.parametrize(("side", "batch"), [("28", "32"), ("64", "128"), ("224", "64")])
+@pytest.mark.parametrize("place", ["input", "late"])
+def test_lesson_08_a_step_on_a_gpu(side, batch, place):
+    table = [row for row in costs("gpu/step_cost.csv") if (row["image_side"], row["batch"]) == (side, batch)]
+    ratios = {float(row["ratio"]) for row in table if (row["precision"], row["what"]) == ("float32", f"ours, {place}")}
+    assert len(ratios) == 2  # 100 images behind the map, and 100,000
+    assert numbers(printed("08"), f"{side:>3} px, {batch:>3} images a step", f"ours, {place}")[:2] == sorted(ratios)
+
+
 @pytest.mark.parametrize("column", ["peak_mib", "more_than_before_mib"])
 def test_pixel_features_of_a_million_images_take_the_memory_of_ten_thousand(column):
     memory = {
