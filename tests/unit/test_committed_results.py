@@ -251,6 +251,22 @@ def test_lesson_07_remove_and_retrain(name, keep, ranking, called):
     assert numbers(table, name, called)[0] == pytest.approx(100 * (mean(ours) - mean(chance)), abs=0.006)
 
 
+@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize(("word", "shares"), [("few", ("0.1", "0.3", "0.5")), ("most", ("0.7", "0.9"))])
+def test_lesson_07_few_and_most_pixels_removed(name, word, shares):
+    ours, chance = (
+        [
+            float(row["auroc"])
+            for row in rows("right_map", dataset=name, ranking=by, keep=False)
+            if row["share"] in shares
+        ]
+        for by in ("mlp", "random")
+    )
+    assert len(ours) == len(chance) == 5 * len(shares)
+    table = printed("07").partition("the MLP's pixels removed")[2]
+    assert numbers(table, name, f"{word} ")[0] == pytest.approx(100 * (mean(ours) - mean(chance)), abs=0.006)
+
+
 def costs(name: str) -> list[dict[str, str]]:
     with (ROOT / "results" / name).open(newline="") as file:
         return list(csv.DictReader(file))
