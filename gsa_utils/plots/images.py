@@ -50,10 +50,12 @@ def weight_maps(
     region: Bool[Tensor, "height width"] | None = None,
     shared_scale: bool = True,
     unit: str = "weight",
+    scale: Scale | None = None,
 ) -> Figure:
     """Maps side by side, after the image where one is given, with the outline of the region.
 
-    With `shared_scale` one colour bar for all maps; else one for each.
+    With `shared_scale` one colour bar for all maps; else one for each. `scale`: the values that have the first, the
+    middle and the last colour, for what is no weight; (0, 0.5, 1) for probabilities.
     """
     if not maps:
         raise bad_value("maps", "none", "at least one weight map")
@@ -65,8 +67,8 @@ def weight_maps(
         _show(ax, array(image), region, cmap="gray")
         ax.set_title("mean image")
     for ax, (name, weights) in zip(axes, maps.items(), strict=True):
-        scale = scale_of(maps.values() if shared_scale else [weights])
-        shown = _show(ax, array(weights), region, norm=_norm(scale))
+        colours = scale or scale_of(maps.values() if shared_scale else [weights])
+        shown = _show(ax, array(weights), region, norm=_norm(colours))
         ax.set_title(name)
         if not shared_scale:
             _colour_bar(figure, shown, [ax], unit)

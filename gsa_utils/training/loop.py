@@ -3,7 +3,7 @@
 Devices, mixed precision and processes are accelerate's business: it picks CUDA, MPS or the CPU, and reads
 ACCELERATE_MIXED_PRECISION=bf16 (before the first run of a process) and torchrun's variables from the environment; on a
 CPU, torchrun needs ACCELERATE_USE_CPU=true beside it. `processes.py` says what several processes share and read.
-Tests run on a CPU; benchmarks/gpu_check.py checks what a GPU computes.
+Tests run on a CPU; benchmarks/gpu_check.py checks what a GPU computes, and did on one H200, never on several GPUs.
 """
 
 import time

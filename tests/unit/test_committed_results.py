@@ -165,6 +165,18 @@ def test_lesson_06_differences_by_number_of_images(name, size):
     check_difference(line, np.array(ours)[:, None], np.array(none)[:, None])
 
 
+@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize("cnn", CNNS)
+def test_lesson_06_effective_area(name, cnn):
+    expected = []
+    for arm in ("logistic", "mlp", "pixel-cnn", "free"):
+        table = rows("four_cnns", dataset=name, backbone=cnn, attention=arm, at="middle")
+        maps = [np.load(ROOT / "results" / "four_cnns" / "maps" / row["map"]).astype(float) for row in table]
+        expected.append(mean(float(one.mean() ** 2 / (one**2).mean()) for one in maps))
+    text = printed("06").partition("effective area of the maps")[2]
+    assert numbers(text, name, f"{cnn} ") == pytest.approx(expected, abs=6e-4)
+
+
 @pytest.mark.parametrize("name", ["pneumoniamnist", "breastmnist"])
 @pytest.mark.parametrize("score", ["auroc", "accuracy"])
 def test_lesson_06_baseline(name, score):
@@ -239,6 +251,22 @@ def test_lesson_07_remove_and_retrain(name, keep, ranking, called):
     assert numbers(table, name, called)[0] == pytest.approx(100 * (mean(ours) - mean(chance)), abs=0.006)
 
 
+@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize(("word", "shares"), [("few", ("0.1", "0.3", "0.5")), ("most", ("0.7", "0.9"))])
+def test_lesson_07_few_and_most_pixels_removed(name, word, shares):
+    ours, chance = (
+        [
+            float(row["auroc"])
+            for row in rows("right_map", dataset=name, ranking=by, keep=False)
+            if row["share"] in shares
+        ]
+        for by in ("mlp", "random")
+    )
+    assert len(ours) == len(chance) == 5 * len(shares)
+    table = printed("07").partition("the MLP's pixels removed")[2]
+    assert numbers(table, name, f"{word} ")[0] == pytest.approx(100 * (mean(ours) - mean(chance)), abs=0.006)
+
+
 def costs(name: str) -> list[dict[str, str]]:
     with (ROOT / "results" / name).open(newline="") as file:
         return list(csv.DictReader(file))
@@ -292,6 +320,15 @@ def test_the_cost_of_a_step_with_our_map_does_not_grow_with_the_images():
                 if (row["image_side"], row["what"]) == (side, f"ours, {place}")
             }
             assert abs(found["1000000"] / found["100"] - 1) < 0.03
+
+
+@pytest.mark.parametrize(("side", "batch"), [("28", "32"), ("64", "128"), ("224", "64")])
+@pytest.mark.parametrize("place", ["input", "late"])
+def test_lesson_08_a_step_on_a_gpu(side, batch, place):
+    table = [row for row in costs("gpu/step_cost.csv") if (row["image_side"], row["batch"]) == (side, batch)]
+    ratios = {float(row["ratio"]) for row in table if (row["precision"], row["what"]) == ("float32", f"ours, {place}")}
+    assert len(ratios) == 2  # 100 images behind the map, and 100,000
+    assert numbers(printed("08"), f"{side:>3} px, {batch:>3} images a step", f"ours, {place}")[:2] == sorted(ratios)
 
 
 @pytest.mark.parametrize("column", ["peak_mib", "more_than_before_mib"])

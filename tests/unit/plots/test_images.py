@@ -42,6 +42,13 @@ def test_maps_may_have_a_scale_each():
     assert [ax.get_ylabel() for ax in figure.axes].count("weight") == 2
 
 
+def test_what_is_no_weight_may_have_a_scale_of_its_own():
+    figure = plots.weight_maps(MAPS, unit="probability", scale=(0, 0.5, 1))
+    for ax in figure.axes[:2]:
+        norm = ax.images[0].norm
+        assert (norm.vmin, norm.vcenter, norm.vmax) == (0, 0.5, 1)
+
+
 def test_a_differentiable_map_can_be_drawn():
     figure = plots.weight_maps({"map": torch.rand(5, 6, requires_grad=True)})
     assert shown(figure)[0].shape == (5, 6)
