@@ -66,7 +66,6 @@ def check_attention(attempt: Callable[..., nn.Module]) -> Callable[..., nn.Modul
         "m is divided by its highest weight: its mean is wanted": like(m / m.max()),
         "the sigmoid is missing: logits are not weights, some are negative": like(z / z.mean()),
         "the logits were divided by their mean; divide after the sigmoid": like(torch.sigmoid(z / z.mean())),
-        "this is a softmax: each pixel is classified by itself, by a sigmoid": like(z.softmax(0) / z.softmax(0).mean()),
         "this is a softmax over all pixels: each pixel is classified by itself, by a sigmoid": like(
             z.exp() / z.exp().mean()
         ),

@@ -206,7 +206,7 @@ WRONG = {
             (attention(forward=not_yet), "forward(x) is not yet"),
         ],
     ),
-    "training": (  # of wrong loops, torch warns of one that changes the rates and makes no step
+    "training": (
         lessons.check_training,
         [
             (training(lambda t: t.optimiser.__dict__.update(zero_grad=nothing)), "zero_grad"),
@@ -439,6 +439,7 @@ def test_where_no_prediction_is_wrong_the_question_says_so():
         for wrong, word in all_
     ],
 )
+@pytest.mark.filterwarnings("ignore:Seems like `optimizer.step:UserWarning")
 def test_a_wrong_answer_is_rejected_with_the_mistake_by_name(check, wrong, word):
     with pytest.raises(WrongAnswer, match=re.escape(word)):
         check(wrong)
