@@ -2,7 +2,7 @@
 
 from gsa_utils.lessons.lesson_01 import check_alignment, check_one_map
 from gsa_utils.lessons.lesson_02 import check_compress, check_data_matrix
-from gsa_utils.lessons.lesson_03 import check_auroc, check_sgd_step
+from gsa_utils.lessons.lesson_03 import check_attention, check_auroc, check_sgd_step, check_training
 from gsa_utils.lessons.lesson_04 import check_paired, check_standardise
 from gsa_utils.lessons.lesson_05 import check_blank, check_chance, check_settled, check_surest_mistake
 from gsa_utils.lessons.lesson_06 import check_choose_rate, check_interval
@@ -13,6 +13,7 @@ from gsa_utils.lessons.notebook import set_up, show
 __all__ = [
     "check_add_batch",
     "check_alignment",
+    "check_attention",
     "check_auroc",
     "check_blank",
     "check_chance",
@@ -29,6 +30,7 @@ __all__ = [
     "check_standardise",
     "check_surest_mistake",
     "check_top_pixels",
+    "check_training",
     "set_up",
     "show",
 ]

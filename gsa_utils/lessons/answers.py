@@ -14,13 +14,15 @@ class WrongAnswer(AssertionError):
     """The answer to an exercise is wrong; the message names the likely mistake."""
 
 
-def compare(exercise: str, answer: Callable[[], object], right: Tensor, mistakes: Mapping[str, Callable[[], Tensor]]):
-    """Compare the answer with the right one, then with what each known mistake would give."""
+def compare(
+    exercise: str, answer: Callable[[], object], right: Tensor, mistakes: Mapping[str, Callable[[], Tensor]]
+) -> bool:
+    """Compare the answer with the right one, then with what known mistakes would give; False if nobody has begun."""
     try:
         came = answer()
     except NotImplementedError:
         print(f"Exercise {exercise}: not started yet. The notebook runs on.")
-        return
+        return False
     said = f"Exercise {exercise}: "
     if came is None:
         raise WrongAnswer(said + "the function returns nothing: is there a return?")
@@ -32,7 +34,7 @@ def compare(exercise: str, answer: Callable[[], object], right: Tensor, mistakes
     came = came.detach().double()
     if came.shape == right.shape and torch.allclose(came, right.double(), rtol=1e-3, atol=1e-4):
         print(said + "right.")
-        return
+        return True
     for mistake, wrong in mistakes.items():
         value = wrong().double()
         if came.shape == value.shape and torch.allclose(came, value, rtol=1e-3, atol=1e-4, equal_nan=True):

@@ -5,7 +5,9 @@ from gsa_utils.plots.images import (
     data_matrix,
     image_rows,
     inspector_report,
+    map_rows,
     pixel_scatter,
+    signed_maps,
     training_progress,
     weight_maps,
 )
@@ -21,8 +23,10 @@ __all__ = [
     "image_rows",
     "inspector_report",
     "intervals",
+    "map_rows",
     "pixel_scatter",
     "seeds",
+    "signed_maps",
     "training_progress",
     "weight_maps",
 ]

@@ -1,6 +1,7 @@
 """Figures of images and maps, as pure functions that take tensors and return a Figure; none of them knows a model.
 
 Images are grey; weight maps are viridis, with a colour bar, whose middle is the average: 1 for a map of weights.
+What has a sign is orange to purple, with zero in the middle.
 """
 
 from collections.abc import Mapping, Sequence
@@ -59,13 +60,7 @@ def weight_maps(
     """
     if not maps:
         raise bad_value("maps", "none", "at least one weight map")
-    panels = len(maps) + (image is not None)
-    figure = Figure(figsize=(2.7 * panels + (0.6 if shared_scale else 0.9 * len(maps)), 2.75))
-    axes = list(figure.subplots(1, panels, squeeze=False)[0])
-    if image is not None:
-        ax = axes.pop(0)
-        _show(ax, array(image), region, cmap="gray")
-        ax.set_title("mean image")
+    figure, axes = _panels(maps, image, region, 0.6 if shared_scale else 0.9 * len(maps))
     for ax, (name, weights) in zip(axes, maps.items(), strict=True):
         colours = scale or scale_of(maps.values() if shared_scale else [weights])
         shown = _show(ax, array(weights), region, norm=_norm(colours))
@@ -74,6 +69,51 @@ def weight_maps(
             _colour_bar(figure, shown, [ax], unit)
     if shared_scale:
         _colour_bar(figure, shown, axes, unit)
+    return figure
+
+
+@styled
+def map_rows(
+    rows: Mapping[str, Sequence[Float[Tensor, "height width"]]],
+    titles: Sequence[str],
+    region: Bool[Tensor, "height width"] | None = None,
+) -> Figure:
+    """Maps in named rows, `titles` above the columns, all on one scale: how several maps grow, say."""
+    if not rows or {len(row) for row in rows.values()} != {len(titles)} or not titles:
+        came = {name: len(row) for name, row in rows.items()}
+        raise bad_value("rows", came, f"one row or more, each with as many maps as titles, {len(titles)}")
+    norm = _norm(scale_of(weights for row in rows.values() for weights in row))
+    figure = Figure(figsize=(1.75 * len(titles) + 2.2, 1.75 * len(rows) + 0.4))
+    axes = figure.subplots(len(rows), len(titles), squeeze=False)
+    for line, (name, maps) in zip(axes, rows.items(), strict=True):
+        for ax, weights in zip(line, maps, strict=True):
+            _show(ax, array(weights), region, norm=norm)
+        _name_beside(line[0], name)
+    for ax, title in zip(axes[0], titles, strict=True):
+        ax.set_title(title, loc="center")
+    _colour_bar(figure, ScalarMappable(norm), list(axes.flat))
+    return figure
+
+
+@styled
+def signed_maps(
+    maps: Mapping[str, Float[Tensor, "height width"]],
+    image: Num[Tensor, "height width"] | None = None,
+    region: Bool[Tensor, "height width"] | None = None,
+    unit: str = "",
+) -> Figure:
+    """What has a sign, side by side, each on its own scale with zero in the middle; after the image where one is given.
+
+    Orange is below zero, purple above.
+    """
+    if not maps:
+        raise bad_value("maps", "none", "at least one map")
+    figure, axes = _panels(maps, image, region, 0.9 * len(maps))
+    for ax, (name, values) in zip(axes, maps.items(), strict=True):
+        most = float(values.abs().max()) or 1.0
+        shown = _show(ax, array(values), region, norm=_norm((-most, 0.0, most)), cmap="PuOr")
+        ax.set_title(name)
+        _colour_bar(figure, shown, [ax], unit)
     return figure
 
 
@@ -199,6 +239,23 @@ def training_progress(
         _colour_bar(figure, _show(right, array(weights), norm=_norm(scale_of([weights]))), [right])
     figure.suptitle(caption, fontsize=12)
     return figure
+
+
+def _panels(
+    maps: Mapping[str, Float[Tensor, "height width"]],
+    image: Num[Tensor, "height width"] | None,
+    region: Bool[Tensor, "height width"] | None,
+    for_bars: float,
+) -> tuple[Figure, list[Axes]]:
+    """A figure with axes in a row, one a map, with inches for colour bars, behind the image where there is one."""
+    panels = len(maps) + (image is not None)
+    figure = Figure(figsize=(2.7 * panels + for_bars, 2.75))
+    axes = list(figure.subplots(1, panels, squeeze=False)[0])
+    if image is not None:
+        ax = axes.pop(0)
+        _show(ax, array(image), region, cmap="gray")
+        ax.set_title("mean image")
+    return figure, axes
 
 
 def _show(

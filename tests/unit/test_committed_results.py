@@ -67,6 +67,72 @@ def test_every_run_of_a_grid_is_there_and_none_failed(name):
     assert not [recipe for recipe, result in results.items() if result.error]
 
 
+ARMS_03 = {
+    "no attention": {"attention": "none"},
+    "free map": {"attention": "free", "attention_lr": 0.01},
+    "free map, 10 x rate": {"attention": "free", "attention_lr": 0.1},
+    "MLP": {"attention": "mlp", "attention_lr": 0.01},
+    "MLP, 5 x rate": {"attention": "mlp", "attention_lr": 0.05},
+    "shown the region": {"attention": "region"},
+}
+
+
+def phantom_runs(name: str, arm: str) -> list[dict[str, str]]:
+    table = sorted(rows("phantoms", dataset=name, lr=0.002, **ARMS_03[arm]), key=lambda row: row["seed"])
+    assert [row["seed"] for row in table] == list("01234")
+    return table
+
+
+@pytest.mark.parametrize("name", PHANTOMS)
+@pytest.mark.parametrize("arm", ARMS_03)
+def test_lesson_03_table(name, arm):
+    table = phantom_runs(name, arm)
+    accuracy, loss, *of_map = (
+        [float(row[score]) for row in table]
+        for score in (
+            "accuracy",
+            "valid_loss",
+            *(["map_auroc", "effective_area"] if table[0]["effective_area"] else []),
+        )
+    )
+    expected = [mean(accuracy), stdev(accuracy), mean(loss)]
+    if arm not in ("no attention", "shown the region"):
+        found, area = of_map
+        ranks = [rankdata(np.load(ROOT / "results" / "phantoms" / "maps" / row["map"])).ravel() for row in table]
+        agree = mean(np.corrcoef(a, b)[0, 1] for a, b in combinations(ranks, 2))
+        expected += [mean(found), stdev(found), agree, mean(area)]
+    of_phantom = printed("03").partition(f"{name}  ")[2].replace("+-", "  ")
+    assert numbers(of_phantom, f"  {arm}  ") == pytest.approx(expected, abs=0.0051)
+    assert numbers(of_phantom, f"  {arm}  ")[:3] == pytest.approx(expected[:3], abs=6e-4)
+
+
+@pytest.mark.parametrize("name", PHANTOMS)
+def test_lesson_03_gains(name):
+    mlp, free, none = (phantom_runs(name, arm) for arm in ("MLP", "free map", "no attention"))
+    gains = [100 * (float(a["accuracy"]) - float(b["accuracy"])) for a, b in zip(mlp, none, strict=True)]
+    half = sem(gains) * student_t.ppf(0.975, 4)
+    found, of_free = (mean(float(row["map_auroc"]) for row in table) for table in (mlp, free))
+    gain, low, high, auroc, over_free = numbers(printed("03"), name, "the MLP's gain")
+    assert [gain, low, high] == pytest.approx([mean(gains), mean(gains) - half, mean(gains) + half], abs=0.0501)
+    assert [auroc, over_free] == pytest.approx([found, found - of_free], abs=6e-4)
+    ours, theirs = (
+        min(
+            (phantom_runs(name, arm) for arm in pair), key=lambda table: mean(float(row["valid_loss"]) for row in table)
+        )
+        for pair in (("MLP", "MLP, 5 x rate"), ("free map", "free map, 10 x rate"))
+    )
+    points = [100 * mean(float(row["accuracy"]) for row in table) for table in (ours, theirs)]
+    (lead,) = numbers(printed("03"), name, "at its better rate")
+    assert lead == pytest.approx(points[0] - points[1], abs=0.0501)
+
+
+def test_lesson_03_slow_cnn():
+    expected = [
+        mean(float(row["accuracy"]) for row in rows("phantoms", lr=0.0005, attention=arm)) for arm in ("none", "mlp")
+    ]
+    assert numbers(printed("03"), "a quarter of the rate", "no attention") == pytest.approx(expected, abs=6e-4)
+
+
 @pytest.mark.parametrize("name", PHANTOMS)
 @pytest.mark.parametrize(("arm", "called"), [("mlp", "MLP"), ("free", "free map")])
 def test_lesson_07_shuffled_labels(name, arm, called):

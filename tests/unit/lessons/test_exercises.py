@@ -10,6 +10,7 @@ import torch
 
 from gsa_utils import lessons
 from gsa_utils.evaluation.maps import stability
+from gsa_utils.lessons import lesson_03
 from gsa_utils.lessons.answers import WrongAnswer
 
 NOTEBOOKS = sorted((Path(__file__).parents[3] / "notebooks").glob("[0-9][0-9]_*.ipynb"))
@@ -80,6 +81,61 @@ def upper(weights):
     return touch
 
 
+def one_on_average(z):
+    return torch.sigmoid(z) / torch.sigmoid(z).mean()
+
+
+def not_yet(*_, **__):
+    raise NotImplementedError
+
+
+def attention(of_logits=one_on_average, forward=None):
+    """An answer to exercise 3.1 that makes its map of the logits like this, and weights images by it like that."""
+
+    class Attempt(lesson_03.Attention):
+        def logits(self):
+            return self.classifier(self.features)[0, 0]
+
+        def map(self):
+            return of_logits(self.logits())
+
+        def forward(self, x):
+            return forward(self, x) if forward else self.map() * x
+
+    return Attempt
+
+
+def nothing(*_):
+    return None
+
+
+def step_each_batch(t):
+    ask, step = t.batches, t.schedule.step
+
+    def batches(epoch):
+        for batch in ask(epoch):
+            yield batch
+            step()
+
+    t.batches, t.schedule = batches, SimpleNamespace(step=nothing)
+
+
+def first_batches(t):
+    ask = t.batches
+    t.batches = lambda epoch: ask(0)
+
+
+def training(change=nothing, result=lambda losses, images: (losses * images).sum(1) / images.sum(1)):
+    """An answer to exercise 3.2 that handles what it is given like this, and makes its losses of the batches' so."""
+
+    def attempt(**given):
+        changed = SimpleNamespace(**given)
+        change(changed)
+        return result(*lesson_03._batch_losses(**vars(changed)))
+
+    return attempt
+
+
 # check, and wrong answers with a word that the complaint must hold
 WRONG = {
     "alignment": (
@@ -129,6 +185,45 @@ WRONG = {
             (lambda x, r: top(x, r, 0) * top(x, r, 0.5, largest=False).norm(dim=0).flip(0), "other eigenvectors"),
         ],
     ),
+    "attention": (
+        lessons.check_attention,
+        [
+            (attention(lambda z: torch.sigmoid(z)), "not divided"),
+            (attention(lambda z: torch.sigmoid(z) / torch.sigmoid(z).sum()), "by its sum"),
+            (attention(lambda z: torch.sigmoid(z) / torch.sigmoid(z).max()), "highest"),
+            (attention(lambda z: z / z.mean()), "sigmoid is missing"),
+            (attention(lambda z: torch.sigmoid(z / z.mean())), "after the sigmoid"),
+            (attention(lambda z: z.flatten().softmax(0).view(z.shape) * z.numel()), "over all pixels"),
+            (attention(lambda z: torch.sigmoid(-z) / torch.sigmoid(-z).mean()), "the sign"),
+            (attention(lambda z: torch.ones_like(z) + 0 * z), "compute it anew"),
+            (attention(lambda z: one_on_average(z)[None, None]), "(H, W) was expected"),
+            (attention(lambda z: one_on_average(z).detach()), "no gradient"),
+            (attention(lambda z: None), "return"),
+            (attention(forward=lambda module, x: module.map() + x), "multiplies the image"),
+            (attention(forward=lambda module, x: x), "as they were"),
+            (attention(forward=lambda module, x: module.map() * module.map().max() * x), "off by"),
+            (attention(forward=lambda module, x: torch.sigmoid(module.logits()) * x), "multiplies by m"),
+            (attention(forward=not_yet), "forward(x) is not yet"),
+        ],
+    ),
+    "training": (
+        lessons.check_training,
+        [
+            (training(lambda t: t.optimiser.__dict__.update(zero_grad=nothing)), "zero_grad"),
+            (training(lambda t: t.optimiser.__dict__.update(step=nothing)), "optimiser.step()"),
+            (training(lambda t: t.schedule.__dict__.update(step=nothing)), "stay as they are"),
+            (training(step_each_batch), "not of a batch"),
+            (training(lambda t: vars(t).update(attention=torch.nn.Identity())), "left out"),
+            (training(lambda t: vars(t).update(cnn=torch.nn.Sequential(t.cnn, torch.nn.Softmax(1)))), "takes logits"),
+            (training(first_batches), "not always the first"),
+            (training(result=lambda losses, images: losses.mean(1)), "is smaller"),
+            (training(result=lambda losses, images: losses.sum(1)), "over batches"),
+            (training(result=lambda losses, images: (losses * images).sum(1)), "over images"),
+            (training(result=lambda losses, images: losses[:, -1]), "last batch"),
+            (training(result=lambda losses, images: losses.flatten()), "one number a batch"),
+            (training(result=lambda losses, images: None), "return"),
+        ],
+    ),
     "auroc": (
         lessons.check_auroc,
         [
@@ -136,7 +231,7 @@ WRONG = {
             (lambda w, r: (pairs(w, r)[0] >= pairs(w, r)[1]).double().mean(), "not as a whole"),
             (lambda w, r: (torch.sign(pairs(w, ~r)[0] - pairs(w, ~r)[1]).mean() + 1) / 2, "swapped"),
             (lambda w, r: w[r].sum() / w.sum(), "share"),
-            (lambda w, r: ((w > 0.5) == r).double().mean(), "0.5"),
+            (lambda w, r: ((w > 1) == r).double().mean(), "boundary, 1"),
             (lambda w, r: w[r].mean() - w[~r].mean(), "means"),
         ],
     ),
@@ -344,6 +439,7 @@ def test_where_no_prediction_is_wrong_the_question_says_so():
         for wrong, word in all_
     ],
 )
+@pytest.mark.filterwarnings("ignore:Seems like `optimizer.step:UserWarning")
 def test_a_wrong_answer_is_rejected_with_the_mistake_by_name(check, wrong, word):
     with pytest.raises(WrongAnswer, match=re.escape(word)):
         check(wrong)
@@ -351,10 +447,7 @@ def test_a_wrong_answer_is_rejected_with_the_mistake_by_name(check, wrong, word)
 
 @pytest.mark.parametrize("name", WRONG)
 def test_an_untouched_exercise_says_so_and_lets_the_notebook_run_on(name, capsys):
-    def untouched(*_):
-        raise NotImplementedError
-
-    WRONG[name][0](untouched)
+    WRONG[name][0](not_yet)
     assert "not started" in capsys.readouterr().out
 
 
@@ -364,13 +457,27 @@ def test_every_check_of_the_package_has_at_least_four_wrong_answers():
     assert min(len(entry[-1]) for entry in [*WRONG.values(), *QUESTIONS.values()]) >= 4
 
 
+@pytest.mark.parametrize(
+    ("check", "right", "own"),
+    [
+        (lessons.check_attention, attention(), lesson_03.Attention),
+        (lessons.check_training, training(), lesson_03.training),
+        (lessons.check_auroc, lambda w, r: lesson_03.auroc(w, r), lesson_03.auroc),
+        (lessons.check_sgd_step, lambda x, g, lr: lesson_03.sgd_step(x, g, lr), lesson_03.sgd_step),
+    ],
+)
+def test_lesson_03_goes_on_with_what_the_learner_wrote_and_else_with_its_own(check, right, own):
+    assert check(right) is right
+    assert check(not_yet) is own
+
+
 def exercises():
     """The folded solution of each exercise in the notebooks, and the check that follows it."""
     for path in NOTEBOOKS:
         solution = ""
         for cell in nbformat.read(path, as_version=4).cells:
             block = re.search(r"<summary>Solution</summary>\s*```python\n(.*?)```", cell.source, re.DOTALL)
-            call = re.search(r"^lessons\.(check_\w+)\((?:panel, )?(\w+)\)$", cell.source, re.MULTILINE)
+            call = re.search(r"^(?:\w+ = )?lessons\.(check_\w+)\((?:panel, )?(\w+)\)$", cell.source, re.MULTILINE)
             if block:
                 solution = block[1]
             elif call:
@@ -380,7 +487,7 @@ def exercises():
 
 @pytest.mark.parametrize(("solution", "check", "function"), list(exercises()))
 def test_the_folded_solution_passes_its_check(solution, check, function, capsys):
-    names = {"torch": torch, "stability": stability, "panel": PANEL}
+    names = {"torch": torch, "nn": torch.nn, "stability": stability, "panel": PANEL}
     exec(solution, names)
     given = [PANEL] if check.removeprefix("check_") in QUESTIONS else []
     getattr(lessons, check)(*given, names[function])

@@ -49,6 +49,30 @@ def test_what_is_no_weight_may_have_a_scale_of_its_own():
         assert (norm.vmin, norm.vcenter, norm.vmax) == (0, 0.5, 1)
 
 
+def test_rows_of_maps_share_one_scale_and_one_bar():
+    one, two = MAPS.values()
+    figure = plots.map_rows({"free": [one, two], "MLP": [two, one]}, ["epoch 1", "epoch 2"], REGION)
+    for drawn, given in zip(shown(figure)[:4], [one, two, two, one], strict=True):
+        np.testing.assert_allclose(drawn, given)
+    norms = [ax.images[0].norm for ax in figure.axes[:4]]
+    for norm in norms:
+        assert (norm.vmin, norm.vcenter, norm.vmax) == pytest.approx((0, 1, two.max().item()))
+    assert [ax.get_ylabel() for ax in figure.axes] == ["free", "", "MLP", "", "weight"]
+
+
+def test_a_row_with_another_number_of_maps_is_refused():
+    with pytest.raises(ValueError, match="'free': 1"):
+        plots.map_rows({"free": [MAPS["one"]]}, ["epoch 1", "epoch 2"])
+
+
+def test_what_has_a_sign_has_zero_in_the_middle_of_its_own_scale():
+    figure = plots.signed_maps({"step": MAPS["one"] - 0.75, "none": torch.zeros(5, 6)}, torch.rand(5, 6), REGION)
+    step, none = (ax.images[0].norm for ax in figure.axes[1:3])
+    assert (step.vmin, step.vcenter, step.vmax) == pytest.approx((-0.75, 0, 0.75))
+    assert (none.vmin, none.vcenter, none.vmax) == (-1, 0, 1)
+    assert {ax.images[0].get_cmap().name for ax in figure.axes[1:3]} == {"PuOr"}
+
+
 def test_a_differentiable_map_can_be_drawn():
     figure = plots.weight_maps({"map": torch.rand(5, 6, requires_grad=True)})
     assert shown(figure)[0].shape == (5, 6)
@@ -79,7 +103,10 @@ def test_pixels_are_drawn_group_by_group():
     assert [len(line.get_xdata()) for line in figure.axes[1].lines] == [2, 2, 2]
 
 
-@pytest.mark.parametrize("draw", [lambda: plots.weight_maps({}), lambda: plots.image_rows({"a": []})])
+NOTHING = [lambda: plots.weight_maps({}), lambda: plots.signed_maps({}), lambda: plots.image_rows({"a": []})]
+
+
+@pytest.mark.parametrize("draw", NOTHING)
 def test_nothing_to_draw_is_refused(draw):
     with pytest.raises(ValueError, match="expected at least one"):
         draw()
