@@ -76,6 +76,33 @@ def weight_maps(
 
 
 @styled
+def map_rows(
+    rows: Mapping[str, Sequence[tuple[str, Num[Tensor, "height width"]]]], highest: float | None = None
+) -> Figure:
+    """Named rows of titled pictures: maps, of floats, all on one scale, and grey images, of whole numbers, between.
+
+    The scale ends at `highest`, where that is given: what is higher has the colour of that.
+    """
+    maps = [values for row in rows.values() for _, values in row if values.is_floating_point()]
+    if not maps:
+        raise bad_value("rows", {name: len(row) for name, row in rows.items()}, "at least one map, of floats")
+    low, middle, high = scale_of(maps)
+    norm, columns = _norm((low, middle, highest or high)), max(map(len, rows.values()))
+    figure = Figure(figsize=(1.75 * columns + 2, 2.1 * len(rows)))
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for line, (name, row) in zip(axes, rows.items(), strict=True):
+        for ax, (title, values) in zip(line, row, strict=False):
+            look = {"norm": norm} if values.is_floating_point() else {"cmap": "gray"}
+            _show(ax, array(values), **look)
+            ax.set_title(title, loc="center")
+        for ax in line[len(row) :]:
+            ax.set_axis_off()
+        _name_beside(line[0], name)
+    _colour_bar(figure, ScalarMappable(norm), list(axes.flat))
+    return figure
+
+
+@styled
 def data_matrix(groups: Mapping[str, Num[Tensor, "_ columns"]], columns: str) -> Figure:
     """Rows of a matrix as a grey picture, in named groups with a gap between them, all on one scale."""
     if not groups:

@@ -53,6 +53,20 @@ def test_image_rows_may_have_different_lengths_and_are_grey():
     assert {image.get_cmap().name for ax in figure.axes for image in ax.images} == {"gray"}
 
 
+def test_maps_beside_images_are_on_one_scale_and_whole_numbers_are_grey_images():
+    face = torch.arange(30, dtype=torch.uint8).reshape(5, 6)
+    figure = plots.map_rows({"shared": [("face", face), ("its map", MAPS["one"])], "": [("other", MAPS["two"])]})
+    grey, one, two = (ax.images[0] for ax in figure.axes if ax.images)
+    assert [image.get_cmap().name for image in (grey, one, two)] == ["gray", "viridis", "viridis"]
+    for image in (one, two):
+        assert (image.norm.vmin, image.norm.vcenter, image.norm.vmax) == pytest.approx((0, 1, MAPS["two"].max().item()))
+    np.testing.assert_allclose(shown(figure)[2], MAPS["two"])
+    assert figure.axes[0].get_title() == "face"
+    cut = plots.map_rows({"": [("map", MAPS["two"])]}, highest=1.5)
+    assert (cut.axes[0].images[0].norm.vcenter, cut.axes[0].images[0].norm.vmax) == pytest.approx((1, 1.5))
+    assert figure.axes[-1].get_ylabel() == "weight"
+
+
 def test_the_data_matrix_shows_groups_of_rows_on_one_scale():
     groups = {"dark": torch.zeros(3, 7), "bright": torch.ones(5, 7)}
     figure = plots.data_matrix(groups, "images")
@@ -72,7 +86,9 @@ def test_pixels_are_drawn_group_by_group():
     assert [len(line.get_xdata()) for line in figure.axes[1].lines] == [2, 2, 2]
 
 
-@pytest.mark.parametrize("draw", [lambda: plots.weight_maps({}), lambda: plots.image_rows({"a": []})])
+@pytest.mark.parametrize(
+    "draw", [lambda: plots.weight_maps({}), lambda: plots.image_rows({"a": []}), lambda: plots.map_rows({"a": []})]
+)
 def test_nothing_to_draw_is_refused(draw):
     with pytest.raises(ValueError, match="expected at least one"):
         draw()
