@@ -201,6 +201,68 @@ def test_lesson_04_maps_that_tuning_left_flat_on_chests(name, called, arm):
     assert line.endswith(f"flat after tuning: {(runs['effective_area'] > 0.98).sum()} of 10 runs")
 
 
+def gain(name: str, grid: int, arm: tuple[str, int], images: int | None = None) -> tuple[list[float], float, int]:
+    """Over average pooling, as `corrected` has it."""
+    return corrected(frozen_runs(name, grid, *arm, images), frozen_runs(name, grid, "average", 1, images))
+
+
+def test_lesson_04_says_in_words_what_shared_maps_gain_on_the_faces():
+    (four, *_), p, ahead = gain("london-faces", 28, ("mlp", 4))
+    assert four > 12
+    assert 6 * p < 0.05
+    assert ahead == 10
+    shared, attentive = frozen_runs("london-faces", 28, "mlp", 4), frozen_runs("london-faces", 28, "attentive", 4)
+    assert corrected(shared, attentive)[1] > 0.05
+    one, query, places = (gain("london-faces", 28, arm)[0][0] for arm in (("mlp", 1), ("attentive", 1), ("places", 1)))
+    assert one > 0.7 * four
+    assert query < four / 2
+    assert places == pytest.approx(four, abs=2)
+
+
+def test_lesson_04_says_in_words_how_gains_go_with_the_grid():
+    for name in ("london-faces", "kermany-chest"):
+        found = {grid: gain(name, grid, ("mlp", 4))[0][0] for grid in (7, 14, 28, 56)}
+        assert max(found[7], found[14]) < min(found[28], found[56])
+        deeper, here = frozen_runs(name, 14, "average", 1), frozen_runs(name, 28, "mlp", 4)
+        assert deeper["auroc"].mean() > here["auroc"].mean() - 0.01
+    assert mean(gain("nih-chest", grid, ("mlp", 4))[0][0] for grid in (7, 14)) == pytest.approx(-5, abs=2)
+    (_, low, _), _, _ = gain("breastmnist", 28, ("attentive", 4))
+    (_, worst, best), _, _ = gain("breastmnist", 28, ("mlp", 4))
+    assert low > 0
+    assert worst < 0 < best
+
+
+def test_lesson_04_says_in_words_that_no_kind_of_map_is_ahead_and_that_a_rate_can_choose_one():
+    mlp, free = (frozen_runs("london-faces", 28, arm, 1) for arm in ("mlp", "free"))
+    assert corrected(mlp, free)[1] > 0.05
+    at = {
+        rate: [runs["valid_losses"].str.extract(rf"\b{rate}:(\S+)")[0].astype(float).mean() for runs in (mlp, free)]
+        for rate in ("0.003", "0.03")
+    }
+    assert at["0.003"][0] < at["0.003"][1] - 0.03
+    assert at["0.03"][0] > at["0.03"][1] + 0.03
+
+
+def test_lesson_04_says_in_words_what_is_gained_on_chests():
+    arms = [("free", 1), ("mlp", 1), ("mlp", 4), ("attentive", 1), ("attentive", 4), ("places", 1)]
+    assert all(low < 0 < high for (_, low, high), _, _ in (gain("nih-chest", 28, arm) for arm in arms))
+    four, queries = (gain("kermany-chest", 28, arm)[0] for arm in (("mlp", 4), ("attentive", 4)))
+    assert (four[0], queries[0]) == pytest.approx((1, 1), abs=0.6)
+    assert min(four[1], queries[1]) > 0
+    assert (frozen_runs("nih-chest", 28, "free", 1)["effective_area"] > 0.98).sum() >= 5
+
+
+def test_lesson_04_says_in_words_what_fewer_images_change():
+    everything = gain("london-faces", 28, ("mlp", 4))[0][0]
+    for images in (50, 100):
+        assert gain("london-faces", 28, ("mlp", 4), images)[0][0] == pytest.approx(everything, rel=0.33)
+    for name in ("nih-chest", "kermany-chest"):
+        for images in (50, 100, 200, 400):
+            assert abs(gain(name, 28, ("mlp", 4), images)[0][0]) < 4
+        few = frozen_runs(name, 28, "average", 1, 50)
+        assert few["tested_on"].sum() / few["trained_on"].sum() >= 4
+
+
 @pytest.mark.parametrize("name", PHANTOMS)
 @pytest.mark.parametrize(("arm", "called"), [("mlp", "MLP"), ("free", "free map")])
 def test_lesson_07_shuffled_labels(name, arm, called):
