@@ -1,4 +1,4 @@
-"""Checks of lesson 04: test images by the training set's numbers, and paired differences."""
+"""Checks of lesson 04: averages under shared maps, and paired differences of folds that share their images."""
 
 from collections.abc import Callable
 
@@ -8,47 +8,53 @@ from torch import Tensor
 from gsa_utils.lessons.answers import compare, random
 
 
-def check_standardise(attempt: Callable[[Tensor, Tensor], Tensor]) -> None:
-    """Exercise 4.1: test images by the one mean and the one deviation of the training images."""
-    train, test = random(4, 1, 3, 3), random(3, 1, 3, 3, seed=1) * 0.5 + 0.4
-    right = (test - train.mean()) / train.std()
+def check_shared_pooling(attempt: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """Exercise 4.1: of each channel one average a map, weighted by it."""
+    x = random(3, 4, 5, 6) - 0.3  # (B, C, h, w)
+    maps = random(2, 5, 6, seed=1)
+    maps = maps / maps.mean(dim=(1, 2), keepdim=True)  # (K, h, w), 1 on average
+    weighted = x[:, None] * maps[:, None]  # (B, K, C, h, w)
+    right = weighted.mean(dim=(3, 4)).flatten(1)
+    scores = maps.flatten(1).softmax(dim=1).reshape(maps.shape)
     mistakes = {
-        "the test images' own mean and deviation were used: a prediction would depend on what else is tested": lambda: (
-            (test - test.mean()) / test.std()
+        "the places are added up: divide by how many there are": lambda: weighted.sum(dim=(3, 4)).flatten(1),
+        "the order: all channels under the first map, then all under the second": lambda: (
+            weighted.mean(dim=(3, 4)).transpose(1, 2).flatten(1)
         ),
-        "each image was standardised by itself: use one mean and one deviation of the training set": lambda: (
-            (test - test.mean((1, 2, 3), keepdim=True)) / test.std((1, 2, 3), keepdim=True)
+        "(B, K, C) came back: flatten it to (B, K * C)": lambda: weighted.mean(dim=(3, 4)),
+        "the maps were averaged first: each gives averages of its own": lambda: (x * maps.mean(dim=0)).mean(dim=(2, 3)),
+        "only the first map was used": lambda: weighted.mean(dim=(3, 4))[:, 0],
+        "the channels were averaged too: each keeps averages of its own": lambda: weighted.mean(dim=(2, 3, 4)),
+        "the maps were not used: this is the plain average, K times": lambda: x.mean(dim=(2, 3)).repeat(1, len(maps)),
+        "a softmax was taken over the maps: they are weights already, 1 on average": lambda: (
+            (x[:, None] * scores[:, None]).sum(dim=(3, 4)).flatten(1)
         ),
-        "each pixel got its own mean and deviation: one of each is enough": lambda: (
-            (test - train.mean(dim=0)) / train.std(dim=0)
-        ),
-        "divided by the variance: divide by its root": lambda: (test - train.mean()) / train.var(),
-        "the training images came back: return the test images": lambda: (train - train.mean()) / train.std(),
-        "the mean is taken out, the deviation is not divided out": lambda: test - train.mean(),
     }
-    compare("4.1", lambda: attempt(train.clone(), test.clone()), right, mistakes)
+    compare("4.1", lambda: attempt(x.clone(), maps.clone()), right, mistakes)
 
 
-def check_paired(attempt: Callable[[Tensor, Tensor], tuple[float, float]]) -> None:
-    """Exercise 4.2: mean of the paired differences over seeds, and its standard error."""
+def check_corrected(attempt: Callable[[Tensor, Tensor, float], tuple[float, float]]) -> None:
+    """Exercise 4.2: mean of the paired differences of folds, and its standard error, corrected for what they share."""
     ours = torch.tensor([0.84, 0.80, 0.88, 0.83, 0.90], dtype=torch.float64)
-    none = torch.tensor([0.82, 0.79, 0.85, 0.83, 0.86], dtype=torch.float64)
-    d, n = ours - none, len(ours)
+    theirs = torch.tensor([0.82, 0.79, 0.85, 0.83, 0.86], dtype=torch.float64)
+    ratio = 0.3  # tested / trained on
+    d, n = ours - theirs, len(ours)
+    widened = 1 / n + ratio
 
-    def pair(mean: Tensor, error: Tensor) -> Tensor:
-        return torch.stack([mean, error])
+    def pair(mean: Tensor, variance: Tensor) -> Tensor:
+        return torch.stack([mean, variance.sqrt()])
 
     mistakes = {
-        "this is the deviation of the differences: the error of their mean is smaller by the root of n": lambda: pair(
-            d.mean(), d.std()
+        "the ratio is not in it: this is the error of independent differences": lambda: pair(d.mean(), d.var() / n),
+        "1/n is not in it: both parts widen the error": lambda: pair(d.mean(), ratio * d.var()),
+        "the ratio upside down: tested over trained on": lambda: pair(d.mean(), (1 / n + 1 / ratio) * d.var()),
+        "this is the variance: the error is its root": lambda: torch.stack([d.mean(), widened * d.var()]),
+        "the folds are not paired: take the difference fold by fold, then its variance": lambda: pair(
+            d.mean(), widened * (ours.var() + theirs.var())
         ),
-        "the seeds are not paired: take the difference seed by seed, then its deviation": lambda: pair(
-            d.mean(), ((ours.var() + none.var()) / n).sqrt()
+        "the variance divides by n: five differences have four degrees of freedom": lambda: pair(
+            d.mean(), widened * d.var(correction=0)
         ),
-        "the deviation divides by n: five differences have four degrees of freedom": lambda: pair(
-            d.mean(), d.std(correction=0) / n**0.5
-        ),
-        "the sign: with attention minus without": lambda: pair(-d.mean(), d.std() / n**0.5),
-        "divided by n: divide by its root": lambda: pair(d.mean(), d.std() / n),
+        "the sign: ours minus theirs": lambda: pair(-d.mean(), widened * d.var()),
     }
-    compare("4.2", lambda: attempt(ours, none), pair(d.mean(), d.std() / n**0.5), mistakes)
+    compare("4.2", lambda: attempt(ours, theirs, ratio), pair(d.mean(), widened * d.var()), mistakes)

@@ -142,4 +142,4 @@ FAMILIES = {
 }
 LAYERS = {name: family.layers for name, family in FAMILIES.items()}
 PRETRAINED_LAYERS = {name: published.layers for name, published in PUBLISHED.items()}  # the same places with weights
-MIDDLE_LAYER = {name: layers["middle"] for name, layers in LAYERS.items()}  # where lesson 04 has the map
+MIDDLE_LAYER = {name: layers["middle"] for name, layers in LAYERS.items()}

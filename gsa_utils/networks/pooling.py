@@ -23,8 +23,16 @@ class AttentivePooling(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch pooled"]:
         places = x.flatten(2)  # (B, C, P)
-        weight = torch.einsum("kc,bcp->bkp", self.query, places) / x.shape[1] ** 0.5
-        return torch.einsum("bkp,bcp->bkc", weight.softmax(dim=2), places).flatten(1)
+        return torch.einsum("bkp,bcp->bkc", self._shares(places), places).flatten(1)
+
+    def maps(self, x: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch queries h w"]:
+        """The weights of an image's places, 1 on average as those of a global map: one map a query and image."""
+        height, width = x.shape[2:]
+        return self._shares(x.flatten(2)).unflatten(2, (height, width)) * (height * width)
+
+    def _shares(self, places: Float[Tensor, "batch channels places"]) -> Float[Tensor, "batch queries places"]:
+        answers = torch.einsum("kc,bcp->bkp", self.query, places) / places.shape[1] ** 0.5
+        return answers.softmax(dim=2)
 
 
 def replace_pooling(model: nn.Module, backbone: str, pooling: nn.Module, times: int) -> nn.Module:

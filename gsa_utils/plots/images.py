@@ -74,23 +74,29 @@ def weight_maps(
 
 @styled
 def map_rows(
-    rows: Mapping[str, Sequence[Float[Tensor, "height width"]]],
-    titles: Sequence[str],
+    rows: Mapping[str, Sequence[tuple[str, Num[Tensor, "height width"]]]],
+    highest: float | None = None,
     region: Bool[Tensor, "height width"] | None = None,
 ) -> Figure:
-    """Maps in named rows, `titles` above the columns, all on one scale: how several maps grow, say."""
-    if not rows or {len(row) for row in rows.values()} != {len(titles)} or not titles:
-        came = {name: len(row) for name, row in rows.items()}
-        raise bad_value("rows", came, f"one row or more, each with as many maps as titles, {len(titles)}")
-    norm = _norm(scale_of(weights for row in rows.values() for weights in row))
-    figure = Figure(figsize=(1.75 * len(titles) + 2.2, 1.75 * len(rows) + 0.4))
-    axes = figure.subplots(len(rows), len(titles), squeeze=False)
-    for line, (name, maps) in zip(axes, rows.items(), strict=True):
-        for ax, weights in zip(line, maps, strict=True):
-            _show(ax, array(weights), region, norm=norm)
+    """Named rows of titled pictures: maps, of floats, all on one scale, and grey images, of whole numbers, between.
+
+    The scale ends at `highest`, where that is given: what is higher has the colour of that.
+    """
+    maps = [values for row in rows.values() for _, values in row if values.is_floating_point()]
+    if not maps:
+        raise bad_value("rows", {name: len(row) for name, row in rows.items()}, "at least one map, of floats")
+    low, middle, high = scale_of(maps)
+    norm, columns = _norm((low, middle, highest or high)), max(map(len, rows.values()))
+    figure = Figure(figsize=(1.75 * columns + 2, 2.1 * len(rows)))
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for line, (name, row) in zip(axes, rows.items(), strict=True):
+        for ax, (title, values) in zip(line, row, strict=False):
+            look = {"norm": norm} if values.is_floating_point() else {"cmap": "gray"}
+            _show(ax, array(values), region, **look)
+            ax.set_title(title, loc="center")
+        for ax in line[len(row) :]:
+            ax.set_axis_off()
         _name_beside(line[0], name)
-    for ax, title in zip(axes[0], titles, strict=True):
-        ax.set_title(title, loc="center")
     _colour_bar(figure, ScalarMappable(norm), list(axes.flat))
     return figure
 

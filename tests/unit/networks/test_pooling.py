@@ -98,6 +98,16 @@ def test_an_unknown_backbone_is_refused_by_name():
         replace_pooling(network("small"), "resnets", GlobalPooling(FreeMap(24)), times=1)
 
 
+def test_the_maps_of_queries_are_the_weights_that_they_average_by_one_on_average_and_another_for_each_image():
+    pooling, x = AttentivePooling(4, queries=2), torch.randn(3, 4, 5, 6, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(pooling.maps(x), torch.ones(3, 2, 5, 6)), "queries start as the plain average"
+    torch.nn.init.normal_(pooling.query)
+    maps = pooling.maps(x)
+    assert torch.allclose(maps.mean(dim=(2, 3)), torch.ones(3, 2))
+    assert torch.allclose((maps[:, :, None] * x[:, None]).mean(dim=(3, 4)).flatten(1), pooling(x), atol=1e-5)
+    assert not torch.allclose(maps[0], maps[1], atol=1e-2)
+
+
 @pytest.mark.parametrize("queries", [0, 1.5, True])
 def test_a_number_of_queries_that_is_none_is_refused_by_name(queries):
     with pytest.raises(ValueError, match="queries: got"):
