@@ -123,7 +123,7 @@ class Panel(widgets.VBox):
 
     def _lay_out(self) -> list[widgets.Widget]:
         colours = ", ".join(f"rgb({r},{g},{b})" for r, g, b in WEIGHTS[::51])
-        bar = f"display:inline-block;width:190px;height:12px;background:linear-gradient(to right, {colours})"
+        bar = f"display:inline-block;width:150px;height:12px;background:linear-gradient(to right, {colours})"
         low, middle, high = self.scene.scale
         legend = widgets.HTML(f"weight {low:.3g} <span style='{bar}'></span> {high:.3g}, in the middle {middle:.3g}")
         style = widgets.HTML(f'<style onload="{OWN_KEYS}">{CSS}</style>', layout={"display": "none"})
