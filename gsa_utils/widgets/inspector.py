@@ -78,8 +78,7 @@ class MapInspector(Panel):
         self._job: Job | None = None
         kept, step = self.scene.maps[self.scene.kept_epoch], self.threshold.step
         self.epoch.value = self.scene.kept_epoch + 1
-        # To begin with, a fifth of the pixels is inside.
-        self.threshold.value = round(kept.quantile(0.8).item() / step) * step
+        self.threshold.value = round(self.scene.boundary / step) * step
         self.row.value, self.column.value = divmod(int(kept.argmax()), self.scene.size[1])
         self._quiet = False  # while several controls are set at once
         self._cursor: int | None = None  # the epoch that the loss curve shows
@@ -193,7 +192,8 @@ class MapInspector(Panel):
         none = "" if self._passing() else "; none passes the filters, so all are shown"
         self.caption.value = (
             f"image {view.image} ({self.position.value + 1} of {len(self._chosen())}{none}): "
-            f"{self.scene.prediction(view)}<br>inside the boundary: {self.scene.share(view):.1%} of the area"
+            f"{self.scene.prediction(view)}<br>inside the line: {self.scene.share(view):.1%} of the area; "
+            f"effective area {self.scene.effective_area(view)}"
         )
         self.status.value = self.scene.missing()
         if tab == "epochs" and self.scene.losses and view.epoch != self._cursor:

@@ -79,7 +79,7 @@ class Panel(widgets.VBox):
         digits = decimals(*self.scene.limits)
         step = 10**-digits
         low, high = math.floor(self.scene.limits[0] / step), math.ceil(self.scene.limits[1] / step)
-        tip = "Decision boundary: pixels of at least this weight are inside the line"
+        tip = "Pixels of at least this weight are inside the line; the decision boundary is the average, 1"
         ends = {"min": low * step, "max": max(high, low + 1) * step, "step": step, "readout_format": f".{digits}f"}
         self.threshold = _control(widgets.FloatSlider, "threshold", tip, **ends)
         tip, last = "The map after this epoch; predictions are the kept epoch's", len(self.scene.maps)
@@ -89,7 +89,7 @@ class Panel(widgets.VBox):
         height, width = self.scene.size
         self.row = _slider("row", "Row of the pixel, from the top", 0, height - 1)
         self.column = _slider("column", "Column of the pixel, from the left", 0, width - 1)
-        self.blanked = _menu("blank", "Which pixels to blank: by the boundary, or a rectangle", BLANKED)
+        self.blanked = _menu("blank", "Which pixels to blank: by the threshold, or a rectangle", BLANKED)
         self.rows = _range("rows", "First and last row of the rectangle", height)
         self.columns = _range("columns", "First and last column of the rectangle", width)
         tip = "Blank these pixels in all images of the set and evaluate, with two controls"
@@ -123,7 +123,7 @@ class Panel(widgets.VBox):
 
     def _lay_out(self) -> list[widgets.Widget]:
         colours = ", ".join(f"rgb({r},{g},{b})" for r, g, b in WEIGHTS[::51])
-        bar = f"display:inline-block;width:190px;height:12px;background:linear-gradient(to right, {colours})"
+        bar = f"display:inline-block;width:150px;height:12px;background:linear-gradient(to right, {colours})"
         low, middle, high = self.scene.scale
         legend = widgets.HTML(f"weight {low:.3g} <span style='{bar}'></span> {high:.3g}, in the middle {middle:.3g}")
         style = widgets.HTML(f'<style onload="{OWN_KEYS}">{CSS}</style>', layout={"display": "none"})

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gsa_utils.arguments import bad_value, describe
 from gsa_utils.evaluation.knockout import KnockOut
-from gsa_utils.evaluation.maps import stability
+from gsa_utils.evaluation.maps import effective_area, stability
 from gsa_utils.evaluation.scores import predict
 from gsa_utils.files import checksum
 from gsa_utils.images import ImageSet
@@ -54,6 +54,9 @@ class Scene:
         maps, self.kept_epoch = _maps_of("run", "a run", run)
         beside = {name: _maps_of("others", repr(name), other) for name, other in others.items()}
         kept = {name: theirs[epoch] for name, (theirs, epoch) in beside.items()}
+        # Of what is given: resized, a map is a little smoother, and its average moves by less than a step.
+        self.boundary = float(maps[self.kept_epoch].mean())  # 1 for the map of a `WeightMap`
+        self.areas = [effective_area(weights) if weights.any() else math.nan for weights in maps]
         self.maps = [_resized(weights, self.size) for weights in maps]
         self.others = {name: _resized(weights, self.size) for name, weights in kept.items()}
         self.limits, self.scale = pictures.limits_of(self.maps), pictures.scale_of(self.maps)
@@ -142,6 +145,11 @@ class Scene:
         """Of the area that is inside the boundary."""
         return float(pictures.array(self.inside(view)).mean())
 
+    def effective_area(self, view: View) -> str:
+        """Of this epoch's map, in words: 1 for one that weights every pixel alike."""
+        area = self.areas[view.epoch]
+        return "not defined: no weight anywhere" if math.isnan(area) else f"{area:.2f}"
+
     def curve(self, view: View) -> pictures.RGB:
         return pictures.with_cursor(self.loss_axis, view.epoch + 1)
 
@@ -200,7 +208,8 @@ class Scene:
         right = self.right
         known = "" if right is None else f"; {right.float().mean():.1%} of {len(right)} predictions are right"
         share = f"{self.share(view):.1%} of the pixels have a weight of at least {view.weight:g}"
-        return f"epoch {view.epoch + 1} of {len(self.maps)}: {share}{known}"
+        area = f"effective area {self.effective_area(view)}"
+        return f"epoch {view.epoch + 1} of {len(self.maps)}: {share}; {area}{known}"
 
     def figure(self, view: View) -> Figure:
         """The view for a report."""
@@ -218,10 +227,10 @@ class Scene:
         )
 
     def sheet(self) -> Figure:
-        """Maps of up to four epochs at three thresholds, over the mean image."""
-        last, (low, high) = len(self.maps), self.limits
+        """Maps of up to four epochs over the mean image: at the boundary, and halfway to the lowest and the highest."""
+        last, middle = len(self.maps), self.boundary
         epochs = sorted({1, (last + 3) // 4, (last + 1) // 2, last})
-        thresholds = [low + share * (high - low) for share in (0.35, 0.5, 0.65)]
+        thresholds = [(self.limits[0] + middle) / 2, middle, (middle + self.limits[1]) / 2]
         return plots.contact_sheet(self.mean_image, {f"epoch {e}": self.maps[e - 1] for e in epochs}, thresholds)
 
 

@@ -11,7 +11,7 @@ import nbformat
 import pytest
 
 LESSON = Path(__file__).parents[2] / "notebooks" / "05_inspect_the_map.ipynb"
-SMALL = {"dataset": "phantom-chest", "train_images": 80, "valid_images": 60, "epochs": 4, "seeds": 2, "draws": 2}
+SMALL = {"dataset": "phantom-chest", "train_images": 80, "epochs": 4, "seeds": 2, "draws": 2}
 # A knock-out as long as on a larger set: a browser on a busy machine has time to cancel it.
 SLOW_KNOCK_OUT = """
 import time

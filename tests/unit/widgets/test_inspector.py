@@ -16,6 +16,7 @@ from PIL import Image
 
 from gsa_utils import FreeMap, GlobalSpatialAttention, MapInspector, attend, build_backbone, fit, make_phantom
 from gsa_utils.evaluation.knockout import knock_out
+from gsa_utils.evaluation.maps import effective_area
 from gsa_utils.plots.overlay import png
 from gsa_utils.widgets import inspector as inspector_module
 from gsa_utils.widgets.panel import CONTROLS, PICTURE, PICTURES, TABS, TEXTS
@@ -79,10 +80,22 @@ def test_no_label_is_wider_than_its_place(panel):
     assert all(len(getattr(panel, name).description) <= 10 for name in CONTROLS)
 
 
-def test_it_opens_on_the_kept_epoch_with_a_fifth_of_the_pixels_inside(panel, run):
+def test_it_opens_on_the_kept_epoch_with_the_threshold_at_the_boundary_of_important_pixels(panel, run):
     assert panel.epoch.value == run.kept_epoch + 1
-    assert panel.scene.share(panel.view) == pytest.approx(0.2, abs=0.01)
+    assert panel.view.weight == 1
+    assert panel.scene.share(panel.view) == (run.maps[run.kept_epoch] >= 1).float().mean()
+    assert 0 < panel.scene.share(panel.view) < 1
     assert panel.status.value == ""
+
+
+@pytest.mark.parametrize("size", [16, 13, 40])
+def test_a_map_of_another_size_than_the_images_opens_at_1_as_well(size):
+    weights = torch.rand(size, size, generator=torch.Generator().manual_seed(size)) ** 3
+    assert MapInspector(weights / weights.mean(), VALID).view.weight == 1
+
+
+def test_a_plain_map_on_another_scale_opens_at_its_average(run):
+    assert MapInspector(255 * run.maps[-1], VALID).view.weight == pytest.approx(255, abs=1e-3)
 
 
 def test_it_opens_on_the_pixel_of_the_largest_weight(panel):
@@ -109,7 +122,7 @@ def test_the_threshold_moves_the_boundary_and_the_share_of_the_area(panel, run):
     weight = run.maps[run.kept_epoch].median().item()
     panel.threshold.value = weight
     inside = run.maps[run.kept_epoch] >= round(weight * UNIT) / UNIT
-    assert f"inside the boundary: {inside.float().mean():.1%} of the area" in panel.caption.value
+    assert f"inside the line: {inside.float().mean():.1%} of the area" in panel.caption.value
     assert panel.picture.value != before
 
 
@@ -124,13 +137,19 @@ def test_the_threshold_crosses_any_range_of_weights_in_some_hundred_steps_of_rea
     assert slider.min <= weights.min()
     assert slider.max >= weights.max()
     if found >= 100 / UNIT:
-        assert panel.scene.share(panel.view) == pytest.approx(0.2, abs=0.012)
+        assert panel.scene.share(panel.view) == pytest.approx(0.5, abs=0.012)  # above the average
     for value in (slider.min, slider.max):
         slider.value = value
         text = panel.view_text
         panel.view_text = text
         assert panel.view_text == text
         assert panel.status.value == ""
+
+
+def test_the_caption_tells_the_effective_area_of_the_epoch(panel, run):
+    for epoch in (1, 3):
+        panel.epoch.value = epoch
+        assert f"effective area {effective_area(run.maps[epoch - 1]):.2f}" in panel.caption.value
 
 
 def test_the_epoch_moves_the_cursor_of_the_loss_curve(panel):

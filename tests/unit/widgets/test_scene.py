@@ -14,7 +14,7 @@ from gsa_utils.attended import attend
 from gsa_utils.attention import FreeMap, GlobalSpatialAttention
 from gsa_utils.datasets.phantoms import make_phantom
 from gsa_utils.evaluation.knockout import KnockOut
-from gsa_utils.evaluation.maps import stability
+from gsa_utils.evaluation.maps import effective_area, stability
 from gsa_utils.networks.backbones import build_backbone
 from gsa_utils.pixels.features import pixel_features
 from gsa_utils.plots.overlay import coloured, enlarged, overlay, scale_of, with_cursor
@@ -424,13 +424,22 @@ def test_the_sheet_shows_up_to_four_epochs_at_three_thresholds(run, epochs, titl
     axes = [ax for ax in sheet.axes if ax.images]
     assert [ax.get_title() for ax in axes[: len(titles)]] == [f"epoch {epoch}" for epoch in titles]
     assert len(axes) == 3 * len(titles)
+    low, high = Scene(longer, VALID, {}, WIDE).limits
+    beside = [ax.get_ylabel() for ax in axes[:: len(titles)]]
+    assert beside == [f"threshold\n{weight:.2f}" for weight in ((low + 1) / 2, 1, (1 + high) / 2)]
     assert matplotlib.pyplot.get_fignums() == []
 
 
 def test_the_summary_counts_epochs_from_one(scene, run):
     words = scene.summary(view(threshold=0, epoch=2))
-    assert words.startswith("epoch 3 of 3: 100.0% of the pixels have a weight of at least 0;")
+    area = f"effective area {effective_area(run.maps[2]):.2f}"
+    assert words.startswith(f"epoch 3 of 3: 100.0% of the pixels have a weight of at least 0; {area};")
     assert words.endswith(f"{scene.right.float().mean():.1%} of 14 predictions are right")
+
+
+def test_a_map_without_any_weight_has_no_effective_area():
+    scene = Scene([torch.zeros(16, 16), torch.ones(16, 16)], VALID, {}, WIDE)
+    assert [scene.effective_area(view(epoch=epoch)) for epoch in (0, 1)] == ["not defined: no weight anywhere", "1.00"]
 
 
 def test_the_table_of_a_knock_out_has_mean_lowest_and_highest():
