@@ -195,4 +195,5 @@ if __name__ == "__main__":
         save(training(*place), folder, "training")
     else:
         save({"resumed": resumed, "killed_in_pass": killed_in_pass}[what](*place, folder), folder, what)
+    dist.barrier()  # a connection that one process closes while another still listens there can end that one
     dist.destroy_process_group()
