@@ -55,7 +55,7 @@ class Head(nn.Module):
         return self.classify(self.pooling(self.standardise(x)))
 
 
-def fold(head: Head, size: Size) -> nn.Sequential:
+def as_linear(head: Head, size: Size) -> nn.Sequential:
     """The head as one linear layer on activations (B, C, h, w) of `size`: the same logits to rounding.
 
     Under constant maps every step of a head is linear: standardising, weighting the places, dividing by the deviation
@@ -88,10 +88,10 @@ def fold(head: Head, size: Size) -> nn.Sequential:
             on_places = torch.einsum("nkc,kp->ncp", linear.view(len(linear), len(weight), channels), weight)
         on_places = on_places / head.deviation.view(channels, 1)
         bias = bias - (on_places * head.mean.view(channels, 1)).sum(dim=(1, 2))
-        folded = nn.Linear(channels * places, len(linear)).to(on_places)
-        folded.weight.copy_(on_places.flatten(1))
-        folded.bias.copy_(bias)
-    return nn.Sequential(nn.Flatten(), folded)
+        linear_on_places = nn.Linear(channels * places, len(linear)).to(on_places)
+        linear_on_places.weight.copy_(on_places.flatten(1))
+        linear_on_places.bias.copy_(bias)
+    return nn.Sequential(nn.Flatten(), linear_on_places)
 
 
 def build_head(

@@ -35,12 +35,13 @@ from gsa_utils.probing.activations import frozen_activations
 from gsa_utils.probing.heads import Head, build_head
 from gsa_utils.probing.train import fit_head
 from gsa_utils.splits import first_side, three_sides
+from gsa_utils.study.recipe import FOLDS, VALID
 from gsa_utils.study.results import made_with
 
 SETS = {"london-faces": None, "nih-chest": None, "kermany-chest": 1200, "breastmnist": None}  # name -> images at most
 SIZES = {"kermany-chest": 224}  # of the images that the network sees, where it is not the set's own
 LAYERS = {grid: f"1._blocks.{block}" for grid, block in {7: 15, 14: 10, 28: 4, 56: 2}.items()}  # of network()
-FOLDS, REPEATS, VALID = 5, 2, 0.2
+REPEATS = 2  # of the FOLDS
 ARMS = ["average", "places", "attentive", "free", "mlp", "mlp-activations", "pixel-cnn"]
 NUMBERS = [50, 100, 200, 400]  # training images of the learning curves
 # Six settings for every arm: of what weights the places, or else of the only thing that an arm without it can tune.

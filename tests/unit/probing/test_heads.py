@@ -5,7 +5,7 @@ import torch
 
 from gsa_utils.attention import FreeMap, GlobalSpatialAttention
 from gsa_utils.networks.pooling import AttentivePooling
-from gsa_utils.probing.heads import build_head, fold
+from gsa_utils.probing.heads import as_linear, build_head
 from gsa_utils.probing.train import fit_head
 
 
@@ -95,11 +95,11 @@ def test_a_folded_head_is_one_linear_layer_with_the_same_logits(make):
         for weight in head.pooling.parameters():
             weight.normal_()
     fit_head(head, x, torch.arange(12) % 3, steps=5)
-    folded = fold(head, (4, 5))
+    folded = as_linear(head, (4, 5))
     assert [type(part) for part in folded] == [torch.nn.Flatten, torch.nn.Linear]
     torch.testing.assert_close(folded(x), head(x), atol=1e-5, rtol=1e-5)
 
 
 def test_queries_ask_each_image_anew_and_cannot_be_folded():
     with pytest.raises(ValueError, match="head: got one that pools by queries"):
-        fold(build_head(torch.randn(4, 3, 2, 2), 2, 2), 2)
+        as_linear(build_head(torch.randn(4, 3, 2, 2), 2, 2), 2)
