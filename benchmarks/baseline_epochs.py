@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/baseline_epochs.py
 
-The table says, per seed and epoch, what the validation images say and what the test images would have said; lesson 06
+The table says, per seed and epoch, what the validation images say and what the test images would have said; lesson 07
 uses it to explain why its baseline on BreastMNIST differs from the published one. Nothing else is chosen by it. Writes
 results/baseline/epochs.csv (a quarter of an hour on two cores); a seed that is there already is not run again.
 """

@@ -3,11 +3,11 @@
 from gsa_utils.lessons.lesson_01 import check_alignment, check_one_map
 from gsa_utils.lessons.lesson_02 import check_compress, check_data_matrix
 from gsa_utils.lessons.lesson_03 import check_attention, check_auroc, check_sgd_step, check_training
-from gsa_utils.lessons.lesson_04 import check_corrected, check_shared_pooling
-from gsa_utils.lessons.lesson_05 import check_blank, check_chance, check_settled, check_surest_mistake
-from gsa_utils.lessons.lesson_06 import check_choose_rate, check_interval
-from gsa_utils.lessons.lesson_07 import check_pointing_game, check_top_pixels
-from gsa_utils.lessons.lesson_08 import check_add_batch, check_network_seconds
+from gsa_utils.lessons.lesson_05 import check_corrected, check_shared_pooling
+from gsa_utils.lessons.lesson_06 import check_blank, check_chance, check_settled, check_surest_mistake
+from gsa_utils.lessons.lesson_07 import check_choose_rate, check_interval
+from gsa_utils.lessons.lesson_08 import check_pointing_game, check_top_pixels
+from gsa_utils.lessons.lesson_09 import check_add_batch, check_network_seconds
 from gsa_utils.lessons.notebook import set_up, show
 
 __all__ = [

@@ -1,107 +1,60 @@
-"""Checks of lesson 05: two questions to the inspector, two functions to write."""
+"""Checks of lesson 05: averages under shared maps, and paired differences of folds that share their images."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from gsa_utils.lessons.answers import WrongAnswer, compare, random
-
-if TYPE_CHECKING:
-    from gsa_utils.widgets.inspector import MapInspector
-
-SETTLED = 0.9  # rank correlation with the kept map
+from gsa_utils.lessons.answers import compare, random
 
 
-def _started(exercise: str, answer: int | None, end: int, first: int = 0) -> bool:
-    if answer is None:
-        print(f"Exercise {exercise}: not started yet. The notebook runs on.")
-        return False
-    if isinstance(answer, bool) or not isinstance(answer, int) or not first <= answer < end:
-        raise WrongAnswer(f"Exercise {exercise}: expected a whole number, {first} to {end - 1}, got {answer!r}")
-    return True
-
-
-def check_surest_mistake(panel: "MapInspector", answer: int | None) -> None:
-    """Exercise 5.1: the number of the wrong prediction with the highest probability."""
-    scene = panel.scene
-    if not _started("5.1", answer, len(scene.right)):
-        return
-    said, sure, wrong = "Exercise 5.1: ", scene.probabilities.max(dim=1).values, scene.passing(None, right=False)
-    if not wrong:
-        raise WrongAnswer(said + "no prediction is wrong here: train for fewer epochs")
-    surest = max(wrong, key=lambda number: sure[number].item())
-    if sure[answer] == sure[surest] and not scene.right[answer]:
-        print(said + "right.")
-    elif answer < len(wrong) and wrong[answer] == surest:
-        raise WrongAnswer(said + "this is its place among the mistakes, from 0: the caption has its number")
-    elif answer == wrong.index(surest) + 1:
-        raise WrongAnswer(said + "this is its place among the mistakes, from 1: the caption has its number")
-    elif scene.right[answer]:
-        raise WrongAnswer(said + f"the prediction of image {answer} is right: set `predicted` to wrong")
-    else:
-        raise WrongAnswer(said + f"image {answer} is a mistake, of probability {sure[answer]:.3f}; one is surer")
-
-
-def check_settled(panel: "MapInspector", answer: int | None) -> None:
-    """Exercise 5.2: the first epoch, from 1, whose map has a rank correlation of 0.9 or more with the kept one."""
-    from gsa_utils.evaluation.maps import stability  # with scikit-learn: 70 MB that some lessons never need
-
-    maps = panel.scene.maps
-    if not _started("5.2", answer, len(maps) + 1, first=1):
-        return
-    kept = maps[panel.scene.kept_epoch]
-    alike = [stability([weights, kept]) for weights in maps]
-    first = next(epoch for epoch, value in enumerate(alike, 1) if value >= SETTLED)
-    said = f"Exercise 5.2: after epoch {answer} the rank correlation is {alike[answer - 1]:.3f}, "
-    if answer == first:
-        print("Exercise 5.2: right.")
-    elif answer == first - 1:
-        raise WrongAnswer(said + "not yet there; the next epoch is. Does the slider count from 1?")
-    elif alike[answer - 1] < SETTLED:
-        raise WrongAnswer(said + f"below {SETTLED}")
-    else:
-        raise WrongAnswer(said + f"but an earlier epoch has {SETTLED} or more as well")
-
-
-def check_blank(attempt: Callable[[UInt8[Tensor, "n c h w"], Bool[Tensor, "h w"]], Tensor]) -> None:
-    """Exercise 5.3: the pixels of the mask set to their mean over all images."""
-    images, mask = (random(4, 1, 3, 5) * 255).round(), random(3, 5, seed=1) > 0.5
-    before, mean = images.clone(), images.mean(dim=0)
-
-    def answer() -> Tensor:
-        came = attempt(images, mask)
-        if not torch.equal(images, before):
-            raise WrongAnswer("Exercise 5.3: the images themselves were changed: return new ones")
-        return came
-
+def check_shared_pooling(attempt: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """Exercise 5.1: of each channel one average a map, weighted by it."""
+    x = random(3, 4, 5, 6) - 0.3  # (B, C, h, w)
+    maps = random(2, 5, 6, seed=1)
+    maps = maps / maps.mean(dim=(1, 2), keepdim=True)  # (K, h, w), 1 on average
+    weighted = x[:, None] * maps[:, None]  # (B, K, C, h, w)
+    right = weighted.mean(dim=(3, 4)).flatten(1)
+    scores = maps.flatten(1).softmax(dim=1).reshape(maps.shape)
     mistakes = {
-        "the pixels were made black: black is a value that lungs have, and others don't": lambda: images * ~mask,
-        "each image was filled with its own mean: that still differs from image to image": lambda: torch.where(
-            mask, images.mean(dim=(1, 2, 3), keepdim=True), images
+        "the places are added up: divide by how many there are": lambda: weighted.sum(dim=(3, 4)).flatten(1),
+        "the order: all channels under the first map, then all under the second": lambda: (
+            weighted.mean(dim=(3, 4)).transpose(1, 2).flatten(1)
         ),
-        "one number for all pixels: each pixel has its own mean over the images": lambda: torch.where(
-            mask, images.mean(), images
-        ),
-        "the pixels of the mask were kept and the others blanked": lambda: torch.where(mask, images, mean),
-        "the images came back as they were": lambda: images,
-    }
-    compare("5.3", answer, torch.where(mask, mean, images), mistakes)
-
-
-def check_chance(attempt: Callable[[float, Float[Tensor, "draws"]], float]) -> None:
-    """Exercise 5.4: the chance that a score at least as low is drawn, our own draw counted."""
-    low, draws = 0.80, torch.tensor([0.90, 0.80, 0.78, 0.80, 0.85, 0.88, 0.91, 0.79, 0.93])
-    as_low = (draws <= low).double().sum()
-    mistakes = {
-        "our own result is a draw too: count it above and below the line": lambda: as_low / len(draws),
-        "our own result belongs above the line as well": lambda: as_low / (len(draws) + 1),
-        "our own result belongs below the line as well": lambda: (as_low + 1) / len(draws),
-        "a draw as low as ours counts too: <= and not <": lambda: ((draws < low).sum() + 1) / (len(draws) + 1),
-        "these are the draws that are higher: count those as low as ours, or lower": lambda: (
-            ((draws >= low).sum() + 1) / (len(draws) + 1)
+        "(B, K, C) came back: flatten it to (B, K * C)": lambda: weighted.mean(dim=(3, 4)),
+        "the maps were averaged first: each gives averages of its own": lambda: (x * maps.mean(dim=0)).mean(dim=(2, 3)),
+        "only the first map was used": lambda: weighted.mean(dim=(3, 4))[:, 0],
+        "the channels were averaged too: each keeps averages of its own": lambda: weighted.mean(dim=(2, 3, 4)),
+        "the maps were not used: this is the plain average, K times": lambda: x.mean(dim=(2, 3)).repeat(1, len(maps)),
+        "a softmax was taken over the maps: they are weights already, 1 on average": lambda: (
+            (x[:, None] * scores[:, None]).sum(dim=(3, 4)).flatten(1)
         ),
     }
-    compare("5.4", lambda: attempt(low, draws.clone()), (as_low + 1) / (len(draws) + 1), mistakes)
+    compare("5.1", lambda: attempt(x.clone(), maps.clone()), right, mistakes)
+
+
+def check_corrected(attempt: Callable[[Tensor, Tensor, float], tuple[float, float]]) -> None:
+    """Exercise 5.2: mean of the paired differences of folds, and its standard error, corrected for what they share."""
+    ours = torch.tensor([0.84, 0.80, 0.88, 0.83, 0.90], dtype=torch.float64)
+    theirs = torch.tensor([0.82, 0.79, 0.85, 0.83, 0.86], dtype=torch.float64)
+    ratio = 0.3  # tested / trained on
+    d, n = ours - theirs, len(ours)
+    widened = 1 / n + ratio
+
+    def pair(mean: Tensor, variance: Tensor) -> Tensor:
+        return torch.stack([mean, variance.sqrt()])
+
+    mistakes = {
+        "the ratio is not in it: this is the error of independent differences": lambda: pair(d.mean(), d.var() / n),
+        "1/n is not in it: both parts widen the error": lambda: pair(d.mean(), ratio * d.var()),
+        "the ratio upside down: tested over trained on": lambda: pair(d.mean(), (1 / n + 1 / ratio) * d.var()),
+        "this is the variance: the error is its root": lambda: torch.stack([d.mean(), widened * d.var()]),
+        "the folds are not paired: take the difference fold by fold, then its variance": lambda: pair(
+            d.mean(), widened * (ours.var() + theirs.var())
+        ),
+        "the variance divides by n: five differences have four degrees of freedom": lambda: pair(
+            d.mean(), widened * d.var(correction=0)
+        ),
+        "the sign: ours minus theirs": lambda: pair(-d.mean(), widened * d.var()),
+    }
+    compare("5.2", lambda: attempt(ours, theirs, ratio), pair(d.mean(), widened * d.var()), mistakes)

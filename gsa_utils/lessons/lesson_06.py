@@ -1,52 +1,107 @@
-"""Checks of lesson 06: a learning rate that the test images did not choose, and an honest interval."""
+"""Checks of lesson 06: two questions to the inspector, two functions to write."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from gsa_utils.lessons.answers import compare
+from gsa_utils.lessons.answers import WrongAnswer, compare, random
+
+if TYPE_CHECKING:
+    from gsa_utils.widgets.inspector import MapInspector
+
+SETTLED = 0.9  # rank correlation with the kept map
 
 
-def check_choose_rate(attempt: Callable[[Float[Tensor, "rates sets"], Float[Tensor, "rates sets"]], int]) -> None:
-    """Exercise 6.1: the row of the rate to use, from validation losses and test AUROCs of each data set."""
-    valid_loss = torch.tensor([[0.70, 0.72, 0.71], [0.55, 0.20, 0.60], [0.40, 0.42, 0.41], [0.45, 0.40, 0.44]])
-    test_auroc = torch.tensor([[0.60, 0.62, 0.61], [0.80, 0.85, 0.82], [0.85, 0.84, 0.86], [0.90, 0.91, 0.92]])
+def _started(exercise: str, answer: int | None, end: int, first: int = 0) -> bool:
+    if answer is None:
+        print(f"Exercise {exercise}: not started yet. The notebook runs on.")
+        return False
+    if isinstance(answer, bool) or not isinstance(answer, int) or not first <= answer < end:
+        raise WrongAnswer(f"Exercise {exercise}: expected a whole number, {first} to {end - 1}, got {answer!r}")
+    return True
+
+
+def check_surest_mistake(panel: "MapInspector", answer: int | None) -> None:
+    """Exercise 6.1: the number of the wrong prediction with the highest probability."""
+    scene = panel.scene
+    if not _started("6.1", answer, len(scene.right)):
+        return
+    said, sure, wrong = "Exercise 6.1: ", scene.probabilities.max(dim=1).values, scene.passing(None, right=False)
+    if not wrong:
+        raise WrongAnswer(said + "no prediction is wrong here: train for fewer epochs")
+    surest = max(wrong, key=lambda number: sure[number].item())
+    if sure[answer] == sure[surest] and not scene.right[answer]:
+        print(said + "right.")
+    elif answer < len(wrong) and wrong[answer] == surest:
+        raise WrongAnswer(said + "this is its place among the mistakes, from 0: the caption has its number")
+    elif answer == wrong.index(surest) + 1:
+        raise WrongAnswer(said + "this is its place among the mistakes, from 1: the caption has its number")
+    elif scene.right[answer]:
+        raise WrongAnswer(said + f"the prediction of image {answer} is right: set `predicted` to wrong")
+    else:
+        raise WrongAnswer(said + f"image {answer} is a mistake, of probability {sure[answer]:.3f}; one is surer")
+
+
+def check_settled(panel: "MapInspector", answer: int | None) -> None:
+    """Exercise 6.2: the first epoch, from 1, whose map has a rank correlation of 0.9 or more with the kept one."""
+    from gsa_utils.evaluation.maps import stability  # with scikit-learn: 70 MB that some lessons never need
+
+    maps = panel.scene.maps
+    if not _started("6.2", answer, len(maps) + 1, first=1):
+        return
+    kept = maps[panel.scene.kept_epoch]
+    alike = [stability([weights, kept]) for weights in maps]
+    first = next(epoch for epoch, value in enumerate(alike, 1) if value >= SETTLED)
+    said = f"Exercise 6.2: after epoch {answer} the rank correlation is {alike[answer - 1]:.3f}, "
+    if answer == first:
+        print("Exercise 6.2: right.")
+    elif answer == first - 1:
+        raise WrongAnswer(said + "not yet there; the next epoch is. Does the slider count from 1?")
+    elif alike[answer - 1] < SETTLED:
+        raise WrongAnswer(said + f"below {SETTLED}")
+    else:
+        raise WrongAnswer(said + f"but an earlier epoch has {SETTLED} or more as well")
+
+
+def check_blank(attempt: Callable[[UInt8[Tensor, "n c h w"], Bool[Tensor, "h w"]], Tensor]) -> None:
+    """Exercise 6.3: the pixels of the mask set to their mean over all images."""
+    images, mask = (random(4, 1, 3, 5) * 255).round(), random(3, 5, seed=1) > 0.5
+    before, mean = images.clone(), images.mean(dim=0)
+
+    def answer() -> Tensor:
+        came = attempt(images, mask)
+        if not torch.equal(images, before):
+            raise WrongAnswer("Exercise 6.3: the images themselves were changed: return new ones")
+        return came
+
     mistakes = {
-        "chosen by the test scores: what chose the rate can't judge it any more": lambda: test_auroc.mean(1).argmax(),
-        "the highest loss: the lowest is wanted": lambda: valid_loss.mean(1).argmax(),
-        "best on one set only: take the mean over the sets": lambda: valid_loss.min(1).values.argmin(),
-        "a number of the whole table, not of its rows: take the mean over the sets first": lambda: valid_loss.argmin(),
-        "the number of a set: the mean of each rate is over the sets, dim=1": lambda: valid_loss.mean(0).argmin(),
-        "the loss came back: its row was asked for": lambda: valid_loss.mean(1).min(),
-    }
-    compare("6.1", lambda: attempt(valid_loss.clone(), test_auroc.clone()), valid_loss.mean(1).argmin(), mistakes)
-
-
-def check_interval(
-    attempt: Callable[[Float[Tensor, " n"], Float[Tensor, " n"], Int[Tensor, "resamples n"]], tuple[float, float]],
-) -> None:
-    """Exercise 6.2: the 95 % percentile bootstrap interval of a mean paired difference, from given resamples."""
-    ours = torch.tensor([0.94, 0.90, 0.97, 0.93, 0.89, 0.95], dtype=torch.float64)
-    none = torch.tensor([0.92, 0.91, 0.93, 0.92, 0.84, 0.94], dtype=torch.float64)
-    drawn = torch.randint(6, (2000, 6), generator=torch.Generator().manual_seed(0))
-    d = ours - none
-    means = d[drawn].mean(dim=1)
-
-    def ends(values: Tensor, tail: float = 0.025) -> Tensor:
-        return values.flatten().quantile(torch.tensor([tail, 1 - tail], dtype=torch.float64))
-
-    half = 1.96 * d.std() / len(d) ** 0.5
-    mistakes = {
-        "these ends hold 90 % of the means: cut 2.5 % off at each side": lambda: ends(means, 0.05),
-        "these are percentiles of single differences: take the mean of each resample first": lambda: ends(d[drawn]),
-        "the sign: ours minus none": lambda: -ends(means).flip(0),
-        "the ends are the wrong way round: low, then high": lambda: ends(means).flip(0),
-        "mean and standard error of a normal distribution: the resamples were not used": lambda: torch.stack(
-            [d.mean() - half, d.mean() + half]
+        "the pixels were made black: black is a value that lungs have, and others don't": lambda: images * ~mask,
+        "each image was filled with its own mean: that still differs from image to image": lambda: torch.where(
+            mask, images.mean(dim=(1, 2, 3), keepdim=True), images
         ),
-        "the differences themselves: nothing was resampled": lambda: ends(d),
-        "this is the interval of ours alone: of the differences to none": lambda: ends(ours[drawn].mean(dim=1)),
+        "one number for all pixels: each pixel has its own mean over the images": lambda: torch.where(
+            mask, images.mean(), images
+        ),
+        "the pixels of the mask were kept and the others blanked": lambda: torch.where(mask, images, mean),
+        "the images came back as they were": lambda: images,
     }
-    compare("6.2", lambda: attempt(ours.clone(), none.clone(), drawn.clone()), ends(means), mistakes)
+    compare("6.3", answer, torch.where(mask, mean, images), mistakes)
+
+
+def check_chance(attempt: Callable[[float, Float[Tensor, "draws"]], float]) -> None:
+    """Exercise 6.4: the chance that a score at least as low is drawn, our own draw counted."""
+    low, draws = 0.80, torch.tensor([0.90, 0.80, 0.78, 0.80, 0.85, 0.88, 0.91, 0.79, 0.93])
+    as_low = (draws <= low).double().sum()
+    mistakes = {
+        "our own result is a draw too: count it above and below the line": lambda: as_low / len(draws),
+        "our own result belongs above the line as well": lambda: as_low / (len(draws) + 1),
+        "our own result belongs below the line as well": lambda: (as_low + 1) / len(draws),
+        "a draw as low as ours counts too: <= and not <": lambda: ((draws < low).sum() + 1) / (len(draws) + 1),
+        "these are the draws that are higher: count those as low as ours, or lower": lambda: (
+            ((draws >= low).sum() + 1) / (len(draws) + 1)
+        ),
+    }
+    compare("6.4", lambda: attempt(low, draws.clone()), (as_low + 1) / (len(draws) + 1), mistakes)

@@ -1,96 +1,52 @@
-"""Checks of lesson 07: two measures that ties must not fool."""
+"""Checks of lesson 07: a learning rate that the test images did not choose, and an honest interval."""
 
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from gsa_utils.lessons.answers import WrongAnswer, compare
+from gsa_utils.lessons.answers import compare
 
 
-def check_pointing_game(attempt: Callable[[Float[Tensor, "h w"], Bool[Tensor, "h w"]], float]) -> None:
-    """Exercise 7.1: the share of the highest pixels that lies in the region."""
-    region = torch.zeros(4, 5, dtype=torch.bool)
-    region[:2, :3] = True  # 6 of 20 pixels
-    flat, tied, clear = torch.full((4, 5), 0.5), torch.full((4, 5), 0.3), torch.full((4, 5), 0.2)
-    tied[0, 4] = tied[1, 1] = tied[3, 1] = tied[3, 2] = 0.9  # one of the four highest is inside
-    clear[1, 2] = 0.7
-    maps = [flat, tied, clear]
-
-    def all_of(measure: Callable[[Tensor], object]) -> Tensor:
-        return torch.stack([torch.as_tensor(measure(weights)).double() for weights in maps])
-
-    def inside(weights: Tensor) -> Tensor:
-        return region[weights == weights.max()]
-
+def check_choose_rate(attempt: Callable[[Float[Tensor, "rates sets"], Float[Tensor, "rates sets"]], int]) -> None:
+    """Exercise 7.1: the row of the rate to use, from validation losses and test AUROCs of each data set."""
+    valid_loss = torch.tensor([[0.70, 0.72, 0.71], [0.55, 0.20, 0.60], [0.40, 0.42, 0.41], [0.45, 0.40, 0.44]])
+    test_auroc = torch.tensor([[0.60, 0.62, 0.61], [0.80, 0.85, 0.82], [0.85, 0.84, 0.86], [0.90, 0.91, 0.92]])
     mistakes = {
-        "a hit as soon as any of the highest pixels is inside: a constant map wins every game": lambda: all_of(
-            lambda m: inside(m).any()
-        ),
-        "argmax takes the first of the highest pixels, so that their place in memory decides": lambda: all_of(
-            lambda m: region.flatten()[m.argmax()]
-        ),
-        "divided by the pixels of the region: by the number of highest pixels": lambda: all_of(
-            lambda m: inside(m).sum() / region.sum()
-        ),
-        "this counts the hits: divide by the number of highest pixels": lambda: all_of(lambda m: inside(m).sum()),
-        "this is the region's share of the weight: only the highest pixels play": lambda: all_of(
-            lambda m: m[region].sum() / m.sum()
-        ),
-        "divided by all pixels of the map: by the number of highest pixels": lambda: all_of(
-            lambda m: inside(m).sum() / m.numel()
-        ),
-        "a hit only if all of the highest pixels are inside: count the share of them": lambda: all_of(
-            lambda m: inside(m).all()
-        ),
+        "chosen by the test scores: what chose the rate can't judge it any more": lambda: test_auroc.mean(1).argmax(),
+        "the highest loss: the lowest is wanted": lambda: valid_loss.mean(1).argmax(),
+        "best on one set only: take the mean over the sets": lambda: valid_loss.min(1).values.argmin(),
+        "a number of the whole table, not of its rows: take the mean over the sets first": lambda: valid_loss.argmin(),
+        "the number of a set: the mean of each rate is over the sets, dim=1": lambda: valid_loss.mean(0).argmin(),
+        "the loss came back: its row was asked for": lambda: valid_loss.mean(1).min(),
     }
-    right = all_of(lambda m: inside(m).double().mean())
-
-    def answer() -> Tensor:
-        came = [attempt(weights.clone(), region.clone()) for weights in maps]
-        return (
-            None if any(one is None for one in came) else torch.stack([torch.as_tensor(one).double() for one in came])
-        )
-
-    compare("7.1", answer, right, mistakes)
+    compare("7.1", lambda: attempt(valid_loss.clone(), test_auroc.clone()), valid_loss.mean(1).argmin(), mistakes)
 
 
-def check_top_pixels(attempt: Callable[[Float[Tensor, "h w"], float], Bool[Tensor, "h w"]]) -> None:
-    """Exercise 7.2: a mask of exactly the share that ranks highest, equal pixels drawn at random."""
-    said, weights = "Exercise 7.2: ", torch.full((10, 10), 0.5)
-    weights[9] = 0.9  # ten clear winners at the end
-    weights[8] = 0.1
-    torch.manual_seed(0)
-    try:
-        masks = [attempt(weights.clone(), 0.3) for _ in range(40)]
-    except NotImplementedError:
-        print(said + "not started yet. The notebook runs on.")
-        return
-    for mask in masks:
-        if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != weights.shape:
-            came = f"{mask.dtype} of shape {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
-            raise WrongAnswer(said + f"{came} came back, a mask was expected: bool, of the shape of the map")
-    counts = sorted({int(mask.sum()) for mask in masks})
-    miscounted = {
-        (90,): "a threshold takes all pixels that are equal to it: 90 of 100 here, 30 were asked for",
-        (10,): "only the clear winners came back: of the equal pixels at the edge 20 have to be drawn",
+def check_interval(
+    attempt: Callable[[Float[Tensor, " n"], Float[Tensor, " n"], Int[Tensor, "resamples n"]], tuple[float, float]],
+) -> None:
+    """Exercise 7.2: the 95 % percentile bootstrap interval of a mean paired difference, from given resamples."""
+    ours = torch.tensor([0.94, 0.90, 0.97, 0.93, 0.89, 0.95], dtype=torch.float64)
+    none = torch.tensor([0.92, 0.91, 0.93, 0.92, 0.84, 0.94], dtype=torch.float64)
+    drawn = torch.randint(6, (2000, 6), generator=torch.Generator().manual_seed(0))
+    d = ours - none
+    means = d[drawn].mean(dim=1)
+
+    def ends(values: Tensor, tail: float = 0.025) -> Tensor:
+        return values.flatten().quantile(torch.tensor([tail, 1 - tail], dtype=torch.float64))
+
+    half = 1.96 * d.std() / len(d) ** 0.5
+    mistakes = {
+        "these ends hold 90 % of the means: cut 2.5 % off at each side": lambda: ends(means, 0.05),
+        "these are percentiles of single differences: take the mean of each resample first": lambda: ends(d[drawn]),
+        "the sign: ours minus none": lambda: -ends(means).flip(0),
+        "the ends are the wrong way round: low, then high": lambda: ends(means).flip(0),
+        "mean and standard error of a normal distribution: the resamples were not used": lambda: torch.stack(
+            [d.mean() - half, d.mean() + half]
+        ),
+        "the differences themselves: nothing was resampled": lambda: ends(d),
+        "this is the interval of ours alone: of the differences to none": lambda: ends(ours[drawn].mean(dim=1)),
     }
-    if counts != [30]:
-        raise WrongAnswer(said + miscounted.get(tuple(counts), f"{counts} pixels came back, 30 were asked for"))
-    if all(mask[8].all() for mask in masks):
-        raise WrongAnswer(said + "these are the lowest pixels: sort in descending order")
-    if any(mask[8].any() for mask in masks) or not all(mask[9].all() for mask in masks):
-        raise WrongAnswer(
-            said
-            + "some of the highest pixels are missing, or lowest ones are in: are places in the shuffled order used "
-            "as places in the map? order[...] leads from the one to the other"
-        )
-    if all(torch.equal(mask, masks[0]) for mask in masks):
-        raise WrongAnswer(said + "equal pixels are taken by their place, or by a fixed seed: the same ones every time")
-    upper = sum(mask[:4].sum().item() for mask in masks) / len(masks)  # 10 of the 20 that are drawn, on average
-    if not 8.5 < upper < 11.5:
-        raise WrongAnswer(
-            said + f"of the equal pixels the upper half gets {upper:.1f} places of 20: each the same chance"
-        )
-    print(said + "right.")
+    compare("7.2", lambda: attempt(ours.clone(), none.clone(), drawn.clone()), ends(means), mistakes)

@@ -1,100 +1,96 @@
-"""Checks of lesson 08: a Gram matrix that grows batch by batch, and the bytes of an all-reduce."""
+"""Checks of lesson 08: two measures that ties must not fool."""
 
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from gsa_utils.lessons.answers import WrongAnswer, compare, random
+from gsa_utils.lessons.answers import WrongAnswer, compare
 
 
-def check_add_batch(attempt: Callable[[Float[Tensor, "p p"], UInt8[Tensor, "b 1 h w"]], None]) -> None:
-    """Exercise 8.1: add the products of a batch's standardised images to a Gram matrix, in place."""
-    batches = [(random(count, 1, 3, 4, seed=count) * 255).to(torch.uint8) for count in (3, 5)]
+def check_pointing_game(attempt: Callable[[Float[Tensor, "h w"], Bool[Tensor, "h w"]], float]) -> None:
+    """Exercise 8.1: the share of the highest pixels that lies in the region."""
+    region = torch.zeros(4, 5, dtype=torch.bool)
+    region[:2, :3] = True  # 6 of 20 pixels
+    flat, tied, clear = torch.full((4, 5), 0.5), torch.full((4, 5), 0.3), torch.full((4, 5), 0.2)
+    tied[0, 4] = tied[1, 1] = tied[3, 1] = tied[3, 2] = 0.9  # one of the four highest is inside
+    clear[1, 2] = 0.7
+    maps = [flat, tied, clear]
 
-    def standardised(batch: Tensor, dim: int | None = 1) -> Tensor:
-        x = batch.flatten(1).double()
-        over = tuple(range(x.ndim)) if dim is None else dim
-        return (x - x.mean(over, keepdim=True)) / x.std(over, correction=0, keepdim=True)
+    def all_of(measure: Callable[[Tensor], object]) -> Tensor:
+        return torch.stack([torch.as_tensor(measure(weights)).double() for weights in maps])
 
-    def total(part: Callable[[Tensor], Tensor]) -> Tensor:
-        return sum(part(batch) for batch in batches)
+    def inside(weights: Tensor) -> Tensor:
+        return region[weights == weights.max()]
 
-    def gram(x: Tensor) -> Tensor:
-        return x.T @ x
+    mistakes = {
+        "a hit as soon as any of the highest pixels is inside: a constant map wins every game": lambda: all_of(
+            lambda m: inside(m).any()
+        ),
+        "argmax takes the first of the highest pixels, so that their place in memory decides": lambda: all_of(
+            lambda m: region.flatten()[m.argmax()]
+        ),
+        "divided by the pixels of the region: by the number of highest pixels": lambda: all_of(
+            lambda m: inside(m).sum() / region.sum()
+        ),
+        "this counts the hits: divide by the number of highest pixels": lambda: all_of(lambda m: inside(m).sum()),
+        "this is the region's share of the weight: only the highest pixels play": lambda: all_of(
+            lambda m: m[region].sum() / m.sum()
+        ),
+        "divided by all pixels of the map: by the number of highest pixels": lambda: all_of(
+            lambda m: inside(m).sum() / m.numel()
+        ),
+        "a hit only if all of the highest pixels are inside: count the share of them": lambda: all_of(
+            lambda m: inside(m).all()
+        ),
+    }
+    right = all_of(lambda m: inside(m).double().mean())
 
     def answer() -> Tensor:
-        came = torch.zeros(12, 12)
-        for batch in batches:
-            try:
-                attempt(came, batch.clone())
-            except NotImplementedError:  # a RuntimeError, too
-                raise
-            except RuntimeError as error:
-                raise WrongAnswer(f"Exercise 8.1: {_named(str(error))}") from error
-        return came
+        came = [attempt(weights.clone(), region.clone()) for weights in maps]
+        return (
+            None if any(one is None for one in came) else torch.stack([torch.as_tensor(one).double() for one in came])
+        )
 
-    def centred(batch: Tensor) -> Tensor:
-        return batch.flatten(1).double() - batch.flatten(1).double().mean(1, keepdim=True)
+    compare("8.1", answer, right, mistakes)
 
-    mistakes = {
-        "gram is as it was: `gram = gram + ...` makes a new matrix, `gram += ...` adds to this one": lambda: (
-            torch.zeros(12, 12)
-        ),
-        "the images are not standardised": lambda: total(lambda batch: gram(batch.flatten(1).double())),
-        "the mean is taken out, the deviation is not divided out": lambda: total(lambda batch: gram(centred(batch))),
-        "each pixel was standardised over the batch: every image over its own pixels": lambda: total(
-            lambda batch: gram(standardised(batch, 0))
-        ),
-        "the batch has one mean and one deviation: every image has its own": lambda: total(
-            lambda batch: gram(standardised(batch, None))
-        ),
-        "divided by the size of the batch: then batches of different sizes do not add up": lambda: total(
-            lambda batch: gram(standardised(batch)) / len(batch)
-        ),
-        "only the last batch is there: add to gram, don't overwrite it": lambda: gram(standardised(batches[-1])),
-        "std divides by P - 1 here: the variance over all P pixels should be 1 (correction=0)": lambda: (
-            total(lambda batch: gram(standardised(batch))) * 11 / 12
-        ),
+
+def check_top_pixels(attempt: Callable[[Float[Tensor, "h w"], float], Bool[Tensor, "h w"]]) -> None:
+    """Exercise 8.2: a mask of exactly the share that ranks highest, equal pixels drawn at random."""
+    said, weights = "Exercise 8.2: ", torch.full((10, 10), 0.5)
+    weights[9] = 0.9  # ten clear winners at the end
+    weights[8] = 0.1
+    torch.manual_seed(0)
+    try:
+        masks = [attempt(weights.clone(), 0.3) for _ in range(40)]
+    except NotImplementedError:
+        print(said + "not started yet. The notebook runs on.")
+        return
+    for mask in masks:
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != weights.shape:
+            came = f"{mask.dtype} of shape {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
+            raise WrongAnswer(said + f"{came} came back, a mask was expected: bool, of the shape of the map")
+    counts = sorted({int(mask.sum()) for mask in masks})
+    miscounted = {
+        (90,): "a threshold takes all pixels that are equal to it: 90 of 100 here, 30 were asked for",
+        (10,): "only the clear winners came back: of the equal pixels at the edge 20 have to be drawn",
     }
-    compare("8.1", answer, total(lambda batch: gram(standardised(batch))), mistakes)
-
-
-def _named(error: str) -> str:
-    """The likely mistake behind an error of torch."""
-    if "must match" in error or "broadcast" in error or "doesn't match" in error:
-        return "the sizes don't fit: x @ x.T multiplies images with images, x.T @ x pixels with pixels"
-    if "floating point" in error or "dtype" in error:
-        return "bytes have no mean and can't hold one: call .float() first"
-    return error
-
-
-def check_network_seconds(attempt: Callable[[int, int, float], float]) -> None:
-    """Exercise 8.2: seconds of a ring all-reduce of a P x P matrix of 4-byte numbers."""
-    cases = [(784, 2, 1e6), (4096, 8, 1e9), (784, 1, 1e6)]
-
-    def all_of(seconds: Callable[[int, int, float], float]) -> Tensor:
-        return torch.tensor([float(seconds(*case)) for case in cases], dtype=torch.float64)
-
-    mistakes = {
-        "half of it: the sums have to be handed out as well": lambda: all_of(
-            lambda p, k, r: (k - 1) / k * 4 * p**2 / r
-        ),
-        "bytes, not numbers: each takes 4": lambda: all_of(lambda p, k, r: 2 * (k - 1) / k * p**2 / r),
-        "P numbers: the matrix has P x P": lambda: all_of(lambda p, k, r: 2 * (k - 1) / k * 4 * p / r),
-        "the whole matrix each time, or the bytes of all: each sends one piece of k, all at once": lambda: all_of(
-            lambda p, k, r: 2 * (k - 1) * 4 * p**2 / r
-        ),
-        "k rounds each way: k - 1 are enough, a process has its own piece already": lambda: all_of(
-            lambda p, k, r: 2 * 4 * p**2 / r
-        ),
-        "these are the bytes: divide by the rate": lambda: all_of(lambda p, k, r: 2 * (k - 1) / k * 4 * p**2),
-    }
-    right = all_of(lambda p, k, r: 2 * (k - 1) / k * 4 * p**2 / r)
-
-    def answer() -> Tensor | None:
-        came = [attempt(*case) for case in cases]
-        return None if any(one is None for one in came) else torch.tensor([float(one) for one in came]).double()
-
-    compare("8.2", answer, right, mistakes)
+    if counts != [30]:
+        raise WrongAnswer(said + miscounted.get(tuple(counts), f"{counts} pixels came back, 30 were asked for"))
+    if all(mask[8].all() for mask in masks):
+        raise WrongAnswer(said + "these are the lowest pixels: sort in descending order")
+    if any(mask[8].any() for mask in masks) or not all(mask[9].all() for mask in masks):
+        raise WrongAnswer(
+            said
+            + "some of the highest pixels are missing, or lowest ones are in: are places in the shuffled order used "
+            "as places in the map? order[...] leads from the one to the other"
+        )
+    if all(torch.equal(mask, masks[0]) for mask in masks):
+        raise WrongAnswer(said + "equal pixels are taken by their place, or by a fixed seed: the same ones every time")
+    upper = sum(mask[:4].sum().item() for mask in masks) / len(masks)  # 10 of the 20 that are drawn, on average
+    if not 8.5 < upper < 11.5:
+        raise WrongAnswer(
+            said + f"of the equal pixels the upper half gets {upper:.1f} places of 20: each the same chance"
+        )
+    print(said + "right.")

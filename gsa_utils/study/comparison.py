@@ -2,7 +2,7 @@
 
 Seeds: the runs of one seed share their training images and the order in which they come, in all arms: what is drawn
 well or badly there drops out of the difference. With five seeds a 95 % bootstrap interval of their mean covers the
-truth in about 83 of 100 cases only (lesson 06 measures it). Student's interval does not fall short where differences
+truth in about 83 of 100 cases only (lesson 07 measures it). Student's interval does not fall short where differences
 are about normal; a verdict is given only where both agree.
 
 Folds, each tested once in every repeat: the same images train again and again, so differences lie closer together than

@@ -1,4 +1,4 @@
-"""Lesson 05 with small parameters, for the front ends to run; and its panel in this process, to compare with."""
+"""Lesson 06 with small parameters, for the front ends to run; and its panel in this process, to compare with."""
 
 import contextlib
 import importlib.util
@@ -10,7 +10,7 @@ import front_end
 import nbformat
 import pytest
 
-LESSON = Path(__file__).parents[2] / "notebooks" / "05_inspect_the_map.ipynb"
+LESSON = Path(__file__).parents[2] / "notebooks" / "06_inspect_the_map.ipynb"
 SMALL = {"dataset": "phantom-chest", "train_images": 80, "epochs": 4, "seeds": 2, "draws": 2}
 # A knock-out as long as on a larger set: a browser on a busy machine has time to cancel it.
 SLOW_KNOCK_OUT = """
@@ -40,7 +40,7 @@ def chromium():
 
 @pytest.fixture(scope="session")
 def lesson(tmp_path_factory):
-    """Lesson 05 as a file, with the parameters of SMALL, slow knock-outs, and a marker at the end."""
+    """Lesson 06 as a file, with the parameters of SMALL, slow knock-outs, and a marker at the end."""
     notebook = nbformat.read(LESSON, as_version=4)
     # The badges are pictures that the services send; everything else has to do without a network.
     first = notebook.cells[0]

@@ -81,8 +81,8 @@ def test_lesson_03_finds_the_macula_with_what_the_learner_wrote(tmp_path):
     assert gap <= 1e-5 * change
 
 
-def test_lesson_04_reads_a_phantom_by_shared_maps_that_the_average_cannot_read():
-    text = printed("04", dataset="phantom-chest", images=160, maps=2, rates=[0.1])
+def test_lesson_05_reads_a_phantom_by_shared_maps_that_the_average_cannot_read():
+    text = printed("05", dataset="phantom-chest", images=160, maps=2, rates=[0.1])
     arms = ("average pooling   ", "one shared map   ", "2 shared maps   ", "attentive, 2 queries  ")
     average, one, two, _ = (numbers(text.partition("phantom-chest, 32 images")[2], arm)[0] for arm in arms)
     assert min(one, two) > average + 0.05
@@ -90,29 +90,29 @@ def test_lesson_04_reads_a_phantom_by_shared_maps_that_the_average_cannot_read()
     assert "an image alone, in a batch, in a shuffled batch: the same prediction" in text
 
 
-def test_lesson_05_finds_that_a_phantom_needs_its_important_pixels_wherever_the_controls_were_left(tmp_path):
-    (lesson,) = run.lessons(NOTEBOOKS, ["05"])
+def test_lesson_06_finds_that_a_phantom_needs_its_important_pixels_wherever_the_controls_were_left(tmp_path):
+    (lesson,) = run.lessons(NOTEBOOKS, ["06"])
     notebook = nbformat.read(lesson, as_version=4)
     place = next(place for place, cell in enumerate(notebook.cells) if "MapInspector(run" in cell.source)
     played = "panel.epoch.value, panel.threshold.value, panel.blanked.value = 1, 0.0, 'rectangle'\npanel.start.click()"
     notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(played))
     nbformat.write(notebook, tmp_path / lesson.name)
-    text = printed("05", tmp_path / lesson.name, dataset="phantom-chest", epochs=12, seeds=1)
+    text = printed("06", tmp_path / lesson.name, dataset="phantom-chest", epochs=12, seeds=1)
     assert "the panel's numbers are those of the experiment by hand" in text
     whole, without, _, lowest, _ = numbers(text, "  seed 0 ")
     assert without < lowest < whole
     assert without < 0.6
 
 
-def test_lesson_06_trains_maps_that_concentrate_also_on_a_phantom():
-    text = printed("06", dataset="phantom-chest", seed=1)
+def test_lesson_07_trains_maps_that_concentrate_also_on_a_phantom():
+    text = printed("07", dataset="phantom-chest", seed=1)
     (first,) = numbers(text, "the most concentrated has")
     slow, fast = (numbers(text, f"now, rate {rate:<4} effective area")[0] for rate in (0.01, 0.1))
     assert fast < min(slow, first)
 
 
-def test_lesson_07_finds_on_a_face_what_the_f_statistic_cannot_see_and_nothing_under_shuffled_labels():
-    text = printed("07", dataset="phantom-face", epochs=20, seed=1)
+def test_lesson_08_finds_on_a_face_what_the_f_statistic_cannot_see_and_nothing_under_shuffled_labels():
+    text = printed("08", dataset="phantom-face", epochs=20, seed=1)
     (anova,), (ours,) = numbers(text, "AUPRC of ANOVA (F)"), numbers(text, "AUPRC of MLP")
     assert anova < 0.15
     assert ours > 0.5
@@ -120,8 +120,8 @@ def test_lesson_07_finds_on_a_face_what_the_f_statistic_cannot_see_and_nothing_u
     assert 0.4 < accuracy < 0.6, "600 test images: a standard error of 0.02"
 
 
-def test_lesson_08_has_the_features_and_losses_of_one_process_in_three():
-    text = printed("08", images=7_000, processes=3)
+def test_lesson_09_has_the_features_and_losses_of_one_process_in_three():
+    text = printed("09", images=7_000, processes=3)
     read = [int(number.replace(",", "")) for number in re.findall(r"a process of 3 read (\S+) images", text)]
     assert sorted(read) == [2333, 2333, 2334]
     *there, here = (numbers(line, "losses of three epochs") for line in text.splitlines() if "three epochs" in line)

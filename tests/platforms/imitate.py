@@ -3,7 +3,7 @@
 `make test-platforms` builds such Pythons and calls this for each; it needs a network and 12 GB, so no test calls it. A
 copy of the committed course stands in for GitHub: git is told to take one for the other.
 
-    python tests/platforms/imitate.py build/platforms/colab/bin/python --lessons 01 02 03 04 06
+    python tests/platforms/imitate.py build/platforms/colab/bin/python --lessons 01 02 03 05 07
 
 Each lesson has a kernel of its own that starts in the platform's folder, as a kernel does after a restart there; the
 last one is then run once more in another folder.

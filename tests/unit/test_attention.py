@@ -630,7 +630,7 @@ def test_every_tensor_follows_its_module_to_another_device(kind, at, frozen):
 
 @pytest.mark.parametrize("hidden", [0, 32])
 def test_features_may_be_a_shape_without_numbers(hidden):
-    """So lesson 08 counts the operations of a million features without having them."""
+    """So lesson 09 counts the operations of a million features without having them."""
     attention = GlobalSpatialAttention(torch.empty(1, 10**6, HEIGHT, WIDTH, device="meta"), hidden=hidden)
     assert attention.map().shape == (HEIGHT, WIDTH)
     assert {tensor.device.type for tensor in attention.state_dict().values()} == {"meta"}

@@ -197,7 +197,7 @@ def corrected(ours: pd.DataFrame, theirs: pd.DataFrame) -> tuple[list[float], fl
 )
 def test_lesson_04_heads_on_the_faces(called, arm):
     ours, average = frozen_runs("london-faces", 28, *arm), frozen_runs("london-faces", 28, "average", 1)
-    text = printed("04").partition("London faces, 28 x 28")[2]
+    text = printed("05").partition("London faces, 28 x 28")[2]
     auroc, accuracy, *gain = numbers(text, f"{called} ")
     assert (auroc, accuracy) == pytest.approx((ours["auroc"].mean(), ours["accuracy"].mean()), abs=6e-4)
     if called != "average pooling":
@@ -221,7 +221,7 @@ def test_lesson_04_planned_comparisons_with_holms_correction():
     for place, number in enumerate(order):
         highest = adjusted[number] = max(highest, min(1, (6 - place) * p[number]))
     for number, (points, _, _) in enumerate(found):
-        (line,) = [one for one in printed("04").splitlines() if one.startswith(f"{number + 1}. {questions[number][0]}")]
+        (line,) = [one for one in printed("05").splitlines() if one.startswith(f"{number + 1}. {questions[number][0]}")]
         *gain, holm = numbers(line, "): " if "): " in line else ":")
         assert [*gain, holm] == pytest.approx([*points, adjusted[number]], abs=0.0501)
         assert holm == pytest.approx(adjusted[number], abs=6e-4)
@@ -235,7 +235,7 @@ def test_lesson_04_planned_comparisons_with_holms_correction():
 )
 def test_lesson_04_scores_over_the_grid(name, grids):
     expected = [frozen_runs(name, grid, *arm)["auroc"].mean() for grid in grids for arm in (("average", 1), ("mlp", 4))]
-    text = printed("04").partition("AUROC, average / four shared")[2]
+    text = printed("05").partition("AUROC, average / four shared")[2]
     assert numbers(text, f"{name} ") == pytest.approx(expected, abs=6e-4)
 
 
@@ -248,8 +248,8 @@ def test_lesson_04_pixel_classifier_and_free_map():
         for maps in (1, 4)
     ]
     clear = sum(low > 0 or high < 0 for low, high in ends)
-    assert f"{clear} of the {len(ends)} intervals in the figure leave out 0" in printed("04")
-    text = printed("04").partition("tuning log-loss at a rate of")[2]
+    assert f"{clear} of the {len(ends)} intervals in the figure leave out 0" in printed("05")
+    text = printed("05").partition("tuning log-loss at a rate of")[2]
     for called, arm in (("one free map", "free"), ("one shared map (MLP)", "mlp")):
         runs = frozen_runs("london-faces", 28, arm, 1)["valid_losses"]
         losses = [[float(loss) for loss in re.findall(r":(\S+)", run)] for run in runs]
@@ -262,7 +262,7 @@ def test_lesson_04_pixel_classifier_and_free_map():
 @pytest.mark.parametrize(("called", "arm"), [("one free map", ("free", 1)), ("four shared maps (MLP)", ("mlp", 4))])
 def test_lesson_04_maps_that_tuning_left_flat_on_chests(name, called, arm):
     runs = frozen_runs(name, 28, *arm)
-    (line,) = [one for one in printed("04").splitlines() if re.match(f"{name} +{re.escape(called)} ", one)]
+    (line,) = [one for one in printed("05").splitlines() if re.match(f"{name} +{re.escape(called)} ", one)]
     assert numbers(line, "AUROC")[0] == pytest.approx(runs["auroc"].mean(), abs=6e-4)
     assert line.endswith(f"flat after tuning: {(runs['effective_area'] > 0.98).sum()} of 10 runs")
 
@@ -336,7 +336,7 @@ def test_lesson_07_shuffled_labels(name, arm, called):
     maps = [np.load(ROOT / "results" / "right_map" / "maps" / row["map"]) for row in table]
     ranks = [rankdata(one).ravel() for one in maps]
     pairs = [np.corrcoef(a, b)[0, 1] for a, b in combinations(ranks, 2)]
-    accuracy, _, found, _, agreement, size, contrast = numbers(printed("07"), f"{name}, {called}, shuffled")
+    accuracy, _, found, _, agreement, size, contrast = numbers(printed("08"), f"{name}, {called}, shuffled")
     assert accuracy == pytest.approx(mean(float(row["accuracy"]) for row in table), abs=6e-4)
     assert found == pytest.approx(mean(float(row["map_auroc"]) for row in table), abs=6e-4)
     assert (agreement, size) == pytest.approx((mean(pairs), mean(map(abs, pairs))), abs=6e-3)
@@ -352,7 +352,7 @@ def test_lesson_07_shifts(name, shift):
     )
     points = 100 * mean(mlp[seed] - none[seed] for seed in mlp)
     assert len(mlp) == len(none) == 5
-    assert numbers(printed("07"), name, f"shift {shift}:")[0] == pytest.approx(points, abs=0.006)
+    assert numbers(printed("08"), name, f"shift {shift}:")[0] == pytest.approx(points, abs=0.006)
 
 
 CNNS = ["googlenet", "vgg", "resnet", "densenet"]
@@ -376,7 +376,7 @@ def study_06(name: str, attention: str, at: str, score: str) -> np.ndarray:
 def test_lesson_06_table(name, cnn, score):
     arms = [study_06(name, arm, "middle", score)[:, CNNS.index(cnn)] for arm in ("none", *ARMS)]
     expected = [figure for values in arms for figure in (values.mean(), values.std(ddof=1))]
-    text = printed("06").partition(f"{score:26} {'none':>12}")[2]
+    text = printed("07").partition(f"{score:26} {'none':>12}")[2]
     found = numbers(text.replace("+-", "  "), name, f"{cnn} ")
     assert found == pytest.approx(expected, abs=0.0501)
 
@@ -398,7 +398,7 @@ def check_difference(line: str, ours: np.ndarray, none: np.ndarray) -> None:
 @pytest.mark.parametrize("arm", ARMS)
 @pytest.mark.parametrize("score", ["auroc", "accuracy"])
 def test_lesson_06_differences_of_all_cnns_together(name, arm, score):
-    (line,) = [one for one in printed("06").splitlines() if re.match(f"{score} +{name} +{ARMS[arm]} +[-+]", one)]
+    (line,) = [one for one in printed("07").splitlines() if re.match(f"{score} +{name} +{ARMS[arm]} +[-+]", one)]
     check_difference(line, study_06(name, arm, "middle", score), study_06(name, "none", "input", score))
 
 
@@ -406,7 +406,7 @@ def test_lesson_06_differences_of_all_cnns_together(name, arm, score):
 @pytest.mark.parametrize("at", ["input", "early", "middle", "late", "pool"])
 @pytest.mark.parametrize("score", ["auroc", "accuracy"])
 def test_lesson_06_differences_by_place(name, at, score):
-    (line,) = [one for one in printed("06").splitlines() if re.match(f"{score} +{name} +MLP, {at} ", one)]
+    (line,) = [one for one in printed("07").splitlines() if re.match(f"{score} +{name} +MLP, {at} ", one)]
     check_difference(line, study_06(name, "mlp", at, score), study_06(name, "none", "input", score))
 
 
@@ -415,7 +415,7 @@ def test_lesson_06_differences_by_place(name, at, score):
     [("pneumoniamnist", 100), ("pneumoniamnist", 4708), ("breastmnist", 546), ("london-faces", 100)],
 )
 def test_lesson_06_differences_by_number_of_images(name, size):
-    (line,) = [one for one in printed("06").splitlines() if re.match(f"{name} +{size} images", one)]
+    (line,) = [one for one in printed("07").splitlines() if re.match(f"{name} +{size} images", one)]
     ours, none = (
         [100 * float(row["auroc"]) for row in sorted(table, key=lambda row: row["seed"])]
         for table in (
@@ -434,7 +434,7 @@ def test_lesson_06_effective_area(name, cnn):
         table = rows("four_cnns", dataset=name, backbone=cnn, attention=arm, at="middle")
         maps = [np.load(ROOT / "results" / "four_cnns" / "maps" / row["map"]).astype(float) for row in table]
         expected.append(mean(float(one.mean() ** 2 / (one**2).mean()) for one in maps))
-    text = printed("06").partition("effective area of the maps")[2]
+    text = printed("07").partition("effective area of the maps")[2]
     assert numbers(text, name, f"{cnn} ") == pytest.approx(expected, abs=6e-4)
 
 
@@ -443,7 +443,7 @@ def test_lesson_06_effective_area(name, cnn):
 def test_lesson_06_baseline(name, score):
     values = [float(row[score]) for row in rows("baseline", dataset=name)]
     assert len(values) == 3
-    assert numbers(printed("06"), name, score, "ours")[:2] == pytest.approx([mean(values), stdev(values)], abs=6e-4)
+    assert numbers(printed("07"), name, score, "ours")[:2] == pytest.approx([mean(values), stdev(values)], abs=6e-4)
 
 
 @pytest.mark.parametrize(
@@ -464,7 +464,7 @@ def test_lesson_06_baseline_by_the_epoch_that_is_kept(words, rule):
         for score in ("auroc", "accuracy")
         for figure in (mean, stdev)
     ]
-    assert numbers(printed("06"), words, "AUROC") == pytest.approx(expected, abs=6e-4)
+    assert numbers(printed("07"), words, "AUROC") == pytest.approx(expected, abs=6e-4)
 
 
 def test_the_runs_that_were_scored_after_every_epoch_are_those_of_the_baseline():
@@ -495,7 +495,7 @@ def test_lesson_07_agreement_over_seeds_and_over_cnns(name, arm, called):
         pairs = [(a, b) for a, b in combinations(maps, 2) if a[shared] == b[shared]]
         found = [np.corrcoef(maps[a], maps[b])[0, 1] for a, b in pairs]
         expected += [mean(found), mean(map(abs, found))]
-    text = printed("07").partition("same CNN, other seed")[2]
+    text = printed("08").partition("same CNN, other seed")[2]
     assert numbers(text, name, f"{called} ") == pytest.approx(expected, abs=0.0051)
 
 
@@ -508,7 +508,7 @@ def test_lesson_07_remove_and_retrain(name, keep, ranking, called):
         for by in (ranking, "random")
     )
     assert len(ours) == len(chance) == 5 * (3 if keep else 5)
-    table = printed("07").partition("kept, against random" if keep else "removed, against random")[2]
+    table = printed("08").partition("kept, against random" if keep else "removed, against random")[2]
     assert numbers(table, name, called)[0] == pytest.approx(100 * (mean(ours) - mean(chance)), abs=0.006)
 
 
@@ -524,7 +524,7 @@ def test_lesson_07_few_and_most_pixels_removed(name, word, shares):
         for by in ("mlp", "random")
     )
     assert len(ours) == len(chance) == 5 * len(shares)
-    table = printed("07").partition("the MLP's pixels removed")[2]
+    table = printed("08").partition("the MLP's pixels removed")[2]
     assert numbers(table, name, f"{word} ")[0] == pytest.approx(100 * (mean(ours) - mean(chance)), abs=0.006)
 
 
@@ -564,7 +564,7 @@ def test_every_lesson_runs_where_2_gb_are_there():
 @pytest.mark.parametrize("side", ["28", "64", "224"])
 def test_lesson_08_step_costs(side):
     table = [row for row in costs("step_cost.csv") if row["image_side"] == side]
-    text = printed("08").partition(f"{side} x {side} pixels; a second network")[2]
+    text = printed("09").partition(f"{side} x {side} pixels; a second network")[2]
     for what in ("ours, input", "ours, middle", "naive, input"):
         expected = [float(row["ratio"]) for row in table if row["what"] == what]
         assert numbers(text, f"    {what} ") == expected
@@ -589,7 +589,7 @@ def test_lesson_08_a_step_on_a_gpu(side, batch, place):
     table = [row for row in costs("gpu/step_cost.csv") if (row["image_side"], row["batch"]) == (side, batch)]
     ratios = {float(row["ratio"]) for row in table if (row["precision"], row["what"]) == ("float32", f"ours, {place}")}
     assert len(ratios) == 2  # 100 images behind the map, and 100,000
-    assert numbers(printed("08"), f"{side:>3} px, {batch:>3} images a step", f"ours, {place}")[:2] == sorted(ratios)
+    assert numbers(printed("09"), f"{side:>3} px, {batch:>3} images a step", f"ours, {place}")[:2] == sorted(ratios)
 
 
 @pytest.mark.parametrize("column", ["peak_mib", "more_than_before_mib"])
