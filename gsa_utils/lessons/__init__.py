@@ -3,6 +3,7 @@
 from gsa_utils.lessons.lesson_01 import check_alignment, check_one_map
 from gsa_utils.lessons.lesson_02 import check_compress, check_data_matrix
 from gsa_utils.lessons.lesson_03 import check_attention, check_auroc, check_sgd_step, check_training
+from gsa_utils.lessons.lesson_04 import check_guess, check_planted
 from gsa_utils.lessons.lesson_05 import check_corrected, check_shared_pooling
 from gsa_utils.lessons.lesson_06 import check_blank, check_chance, check_settled, check_surest_mistake
 from gsa_utils.lessons.lesson_07 import check_choose_rate, check_interval
@@ -21,9 +22,11 @@ __all__ = [
     "check_compress",
     "check_corrected",
     "check_data_matrix",
+    "check_guess",
     "check_interval",
     "check_network_seconds",
     "check_one_map",
+    "check_planted",
     "check_pointing_game",
     "check_settled",
     "check_sgd_step",

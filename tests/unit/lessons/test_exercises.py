@@ -85,6 +85,14 @@ def one_on_average(z):
     return torch.sigmoid(z) / torch.sigmoid(z).mean()
 
 
+def of_one(labels):
+    return (labels == 1)[:, None, None, None]
+
+
+def brightened(images, region, brighter):
+    return (images.int() + brighter * region).clamp(max=255).to(torch.uint8)
+
+
 def not_yet(*_, **__):
     raise NotImplementedError
 
@@ -243,6 +251,33 @@ WRONG = {
             (lambda x, g, lr: -lr * x.T @ g, "weights"),
             (lambda x, g, lr: -lr * g, "free map"),
             (lambda x, g, lr: -lr * x @ x.T @ x @ x.T @ g, "twice"),
+        ],
+    ),
+    "planted": (
+        lessons.check_planted,
+        [
+            (lambda x, y, r, b: torch.where(of_one(y) & r, x + b, x), "start again at 0"),
+            (lambda x, y, r, b: torch.where(of_one(y) & r, x.int() + b, x.int()), "brighter than white"),
+            (lambda x, y, r, b: brightened(x, r, b), "all images have the patch"),
+            (lambda x, y, r, b: torch.where(of_one(y), x, brightened(x, r, b)), "class 0 has the patch"),
+            (lambda x, y, r, b: torch.where(of_one(y), brightened(x, r | ~r, b), x), "whole image"),
+            (lambda x, y, r, b: torch.where(of_one(y), brightened(x, ~r, b), x), "everything but the region"),
+            (lambda x, y, r, b: torch.where(of_one(y) & r, torch.tensor(b, dtype=torch.uint8), x), "replaced"),
+            (lambda x, y, r, b: x, "nothing was changed"),
+            (lambda x, y, r, b: x.copy_(brightened(x, r & of_one(y), b)), "work on a clone"),
+            (lambda x, y, r, b: brightened(x, r & of_one(y), b).float(), "torch.uint8"),
+            (lambda x, y, r, b: None, "return"),
+        ],
+    ),
+    "guess": (
+        lessons.check_guess,
+        [
+            (lambda strength, area, jitter, images: "gain", "always 'gain'"),
+            (lambda strength, area, jitter, images: "gain" if strength > 0.05 else None, "returns nothing"),
+            (lambda strength, area, jitter, images: strength > 0.05, "a bool came back"),
+            (lambda strength, area, jitter, images: strength * area, "a float came back"),
+            (lambda strength, area, jitter, images: "Gain" if jitter else "nothing", "'Gain' came back"),
+            (lambda strength, area, jitter, images: ["gain"], "a list came back"),
         ],
     ),
     "shared_pooling": (
