@@ -67,7 +67,9 @@ def fit(
 
     Raises:
         ValueError: sets that don't fit together or hold one class, settings out of range, another run's checkpoint.
-        RuntimeError: a loss that is no longer a number, or a weight map that no gradient reaches.
+        RuntimeError: a loss that is no longer a number, a weight map that no gradient reaches, or another run in
+            checkpoint_dir.
+        OSError: a checkpoint that cannot be written; the one before it stays.
     """
     check_sets(train, valid)
     settings = check_settings(
@@ -96,13 +98,12 @@ def fit(
     folder = checkpoint_dir if accelerator.is_main_process else None
     settings |= {"keep": keep, "processes": accelerator.num_processes, "precision": accelerator.mixed_precision}
     checkpoint = Checkpoint(folder, settings, model, train, valid)
-    saved = processes.from_main_process(checkpoint.load())
-    if saved is not None:
-        state.load_state_dict(saved)
-
-    done = len(run.history)
-    bar = tqdm(range(done, epochs), "fit", epochs, initial=done, disable=not progress)
-    with torch.random.fork_rng(), state.running():
+    with checkpoint.locked(), torch.random.fork_rng(), state.running():
+        saved = processes.from_main_process(checkpoint.load())
+        if saved is not None:
+            state.load_state_dict(saved)
+        done = len(run.history)
+        bar = tqdm(range(done, epochs), "fit", epochs, initial=done, disable=not progress)
         for epoch in bar:
             started = time.perf_counter()
             processes.seed_epoch(seed, epoch, order, accelerator)
