@@ -19,6 +19,7 @@ from .images import ImageSet as ImageSet
 from .networks.backbones import build_backbone as build_backbone
 from .pixels.features import pixel_features as pixel_features
 from .planting import patch_region as patch_region
+from .planting import plant_marker as plant_marker
 from .planting import plant_patch as plant_patch
 from .probing.activations import frozen_activations as frozen_activations
 from .training.loop import fit as fit

@@ -11,7 +11,7 @@ from numbers import Real
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt8
 from numpy.random import RandomState
 from torch import Tensor
 
@@ -84,11 +84,7 @@ def plant_patch(
     """
     if len(image_set) < 2:
         raise bad_value("image_set", f"{len(image_set)} image", "at least two, one for each class")
-    planted = replace(image_set, region=region)  # which checks its type and size
-    if region.all() or not region.any():
-        raise bad_value("region", f"{int(region.sum())} of {region.numel()} pixels", "some pixels, but not all")
-    if not isinstance(strength, Real) or not 0 <= strength <= 1:
-        raise bad_value("strength", repr(strength), "a share of the range from black to white, 0 to 1")
+    planted = _with_region(image_set, region, strength)
     check_whole("jitter", jitter, 0)
     up, down, left, right = _room(region)
     if jitter > (most := min(up, down, left, right)):
@@ -104,9 +100,60 @@ def plant_patch(
     for image, label, move in zip(images, labels, moves.tolist(), strict=True):
         if label == 1 or decoys:
             patch = region.roll(move, (0, 1))  # it keeps within the image, so nothing comes in on the other side
-            image[:, patch] = (image[:, patch].int() + brighter).clamp(max=255).to(torch.uint8)
+            _brighten(image, patch, brighter)
     names = ("elsewhere" if decoys else "without", "patch")
     return replace(planted, images=images, labels=torch.from_numpy(labels), class_names=names)
+
+
+def plant_marker(
+    image_set: ImageSet, region: Bool[Tensor, "height width"], strength: float, agreement: float, seed: int = 0
+) -> ImageSet:
+    """The same images and labels, with a marker in most images of the second class and in few of the first.
+
+    What a clinic's habit does to a set of images (which side a letter is laid on, say), with known truth: each pixel of
+    `region` is made brighter in a share `agreement` of the second class and 1 - agreement of the first, so that who
+    looks at nothing else is right in a share `agreement` of the images; 0.5 tells nothing. Which images, is drawn image
+    by image; the numbers are exact, to rounding.
+
+    Args:
+        image_set: of two classes.
+        region: (H, W), where the marker is.
+        strength: brightness that is added, as `plant_patch` adds it.
+        agreement: from 0 to 1.
+        seed: of which images have the marker.
+
+    Returns:
+        the set with `region` as its region.
+
+    Raises:
+        ValueError: a set of other than two classes, or a region, strength or agreement that is none.
+    """
+    if len(image_set.class_names) != 2:
+        raise bad_value("image_set", f"{len(image_set.class_names)} classes", "two")
+    marked = _with_region(image_set, region, strength)
+    if not isinstance(agreement, Real) or not 0 <= agreement <= 1:
+        raise bad_value("agreement", repr(agreement), "a share of the images, 0 to 1")
+    random, images, labels = RandomState(seed), image_set.images.clone(), image_set.labels.cpu().numpy()
+    for label, share in enumerate((1 - agreement, agreement)):
+        of_class = random.permutation(np.flatnonzero(labels == label))
+        for number in of_class[: round(share * len(of_class))]:
+            _brighten(images[number], region, round(strength * 255))
+    return replace(marked, images=images)
+
+
+def _with_region(image_set: ImageSet, region: Bool[Tensor, "height width"], strength: float) -> ImageSet:
+    """The set with this region, which checks its type and size; then what is planted there is checked."""
+    planted = replace(image_set, region=region)
+    if region.all() or not region.any():
+        raise bad_value("region", f"{int(region.sum())} of {region.numel()} pixels", "some pixels, but not all")
+    if not isinstance(strength, Real) or not 0 <= strength <= 1:
+        raise bad_value("strength", repr(strength), "a share of the range from black to white, 0 to 1")
+    return planted
+
+
+def _brighten(image: UInt8[Tensor, "channels height width"], region: Bool[Tensor, "height width"], levels: int) -> None:
+    """Add so many grey levels in the region, in place; nothing gets brighter than white."""
+    image[:, region] = (image[:, region].int() + levels).clamp(max=255).to(torch.uint8)
 
 
 def _room(region: Bool[Tensor, "height width"]) -> tuple[int, int, int, int]:

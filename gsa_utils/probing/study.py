@@ -1,8 +1,9 @@
 """The study of frozen networks: which pooling reads most from their activations? results/PROTOCOL.md says why and what.
 
     python -m gsa_utils.probing.study results/frozen
+    python -m gsa_utils.probing.study results/frozen_patches --patches
 
-trains every head that the table there does not hold yet: one row a cell, written when the cell is done, so an
+train every head that the table there does not hold yet: one row a cell, written when the cell is done, so an
 interrupted study goes on where it stopped. The network's activations are computed once and kept in build/activations.
 """
 
@@ -11,8 +12,9 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import joblib
 import numpy as np
@@ -31,11 +33,12 @@ from gsa_utils.files import whole_file
 from gsa_utils.images import ImageSet
 from gsa_utils.networks.pretrained import Preparation
 from gsa_utils.pixels.features import pixel_features
+from gsa_utils.planting import patch_region, plant_patch
 from gsa_utils.probing.activations import frozen_activations
 from gsa_utils.probing.heads import Head, build_head
 from gsa_utils.probing.train import fit_head
 from gsa_utils.splits import first_side, three_sides
-from gsa_utils.study.recipe import FOLDS, VALID
+from gsa_utils.study.recipe import CENTRE, FOLDS, VALID
 from gsa_utils.study.results import made_with
 
 SETS = {"london-faces": None, "nih-chest": None, "kermany-chest": 1200, "breastmnist": None}  # name -> images at most
@@ -51,9 +54,22 @@ STEPS, RANK = 200, 64
 SCORES = ["accuracy", "auroc", "loss"]
 
 
+class Patch(NamedTuple):
+    """What `plant_patch` plants around CENTRE; `area` is a share of the image."""
+
+    strength: float
+    area: float
+    jitter: int
+    decoys: bool
+    seed: int
+
+
 @dataclass(frozen=True)
 class Cell:
-    """One arm on one fold: `images` limits those that it trains on (None: all), `maps` counts maps or queries."""
+    """One arm on one fold: `images` limits those that it trains on (None: all), `maps` counts maps or queries.
+
+    Where `area` is not 0, a patch is planted into the set and tells its classes.
+    """
 
     dataset: str
     grid: int
@@ -62,6 +78,15 @@ class Cell:
     images: int | None
     repeat: int
     fold: int
+    strength: float = 0.0
+    area: float = 0.0
+    jitter: int = 0
+    decoys: bool = False
+
+    @property
+    def patch(self) -> Patch | None:
+        """What is planted: another patch, and other labels, in each repeat."""
+        return Patch(self.strength, self.area, self.jitter, self.decoys, self.repeat) if self.area else None
 
 
 COLUMNS = [*(field.name for field in fields(Cell)), "setting", "valid_losses", "trained_on", "tested_on", *SCORES]
@@ -86,10 +111,29 @@ def all_cells() -> list[Cell]:
     return cells
 
 
-@cache
-def load(dataset: str) -> ImageSet:
+def patch_cells() -> list[Cell]:
+    """The same for planted patches: nih-chest at 28 x 28 places, whole folds one after another."""
+    arms = [("average", 1), ("attentive", 4), ("free", 4), ("mlp", 1), ("mlp", 4)]
+    still = [(0.06, 0.04), (0.12, 0.04), (0.24, 0.04), (0.12, 0.01), (0.12, 0.16)]
+    planted = [(250, *patch, 0, False) for patch in still] + [(250, 0.12, 0.04, jitter, False) for jitter in (4, 9, 18)]
+    planted += [(100, 0.12, 0.04, 0, False), (250, 0.12, 0.04, 0, True)]
+    return [
+        Cell("nih-chest", 28, *arm, images, repeat, fold, *patch)
+        for repeat in range(REPEATS)
+        for fold in range(FOLDS)
+        for images, *patch in planted
+        for arm in arms
+    ]
+
+
+@lru_cache(maxsize=16)
+def load(dataset: str, patch: Patch | None = None) -> ImageSet:
     """The images of a set that SETS allows, whatever its own splits, for the folds say who is tested."""
-    return load_whole(dataset, SIZES.get(dataset), SETS[dataset])
+    whole = load_whole(dataset, SIZES.get(dataset), SETS[dataset])
+    if patch is None:
+        return whole
+    region = patch_region(tuple(whole.images.shape[-2:]), patch.area, CENTRE)
+    return plant_patch(whole, region, patch.strength, patch.jitter, patch.decoys, patch.seed)
 
 
 @cache
@@ -107,17 +151,19 @@ def network() -> nn.Module:
     return nn.Sequential(prepare, EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path))
 
 
-@cache
-def activations(dataset: str, grid: int) -> Float[Tensor, "n channels h w"]:
+@lru_cache(maxsize=16)
+def activations(dataset: str, grid: int, patch: Patch | None = None) -> Float[Tensor, "n channels h w"]:
     """What the network's layer with this grid gives for all images of the set."""
     folder, device = Path("build/activations"), "cuda" if torch.cuda.is_available() else "cpu"
-    found = frozen_activations(network().to(device), load(dataset).images, list(LAYERS.values()), folder=folder)
+    # One pass gives all layers; a planted set is looked at in one only.
+    layers = list(LAYERS.values()) if patch is None else [LAYERS[grid]]
+    found = frozen_activations(network().to(device), load(dataset, patch).images, layers, folder=folder)
     return found[LAYERS[grid]].to(device)
 
 
 def divide(cell: Cell) -> tuple[Tensor, Tensor, Tensor]:
     """Indices of the images that a cell trains on, is tuned on, and is tested on; nobody is in two of them."""
-    data, seed = load(cell.dataset), cell.repeat
+    data, seed = load(cell.dataset, cell.patch), cell.repeat
     training, tuning, testing = three_sides(data.labels, data.groups, FOLDS, cell.fold, VALID, seed)
     if cell.images is not None and cell.images < len(training):
         groups = None if data.groups is None else data.groups[training]
@@ -133,8 +179,8 @@ def pooling(cell: Cell, training: Tensor) -> Callable[[], WeightMap | int | str]
         return lambda: cell.maps
     if cell.arm == "free":
         return lambda: FreeMap(cell.grid, cell.maps)
-    seen = activations(cell.dataset, cell.grid)[training].float()
-    images = seen if cell.arm == "mlp-activations" else load(cell.dataset).images[training]
+    seen = activations(cell.dataset, cell.grid, cell.patch)[training].float()
+    images = seen if cell.arm == "mlp-activations" else load(cell.dataset, cell.patch).images[training]
     columns = images.shape[0] * images.shape[1]
     # Images that are smaller than the grid are as fine as they are: the map is resized to the activations.
     size = min(cell.grid, images.shape[-1])
@@ -146,8 +192,8 @@ def pooling(cell: Cell, training: Tensor) -> Callable[[], WeightMap | int | str]
 def run(cell: Cell) -> tuple[dict[str, object], np.ndarray | None]:
     """The row of a cell, and the map of an arm that has just one."""
     started = time.perf_counter()
-    data, (training, tuning, testing) = load(cell.dataset), divide(cell)
-    x, classes = activations(cell.dataset, cell.grid), len(data.class_names)
+    data, (training, tuning, testing) = load(cell.dataset, cell.patch), divide(cell)
+    x, classes = activations(cell.dataset, cell.grid, cell.patch), len(data.class_names)
     make = pooling(cell, training)
     tunes = "weight_decay" if cell.arm in ("average", "places") else "pooling_lr"
     tried: dict[float, tuple[float, Head]] = {}
@@ -203,13 +249,15 @@ def finished(folder: Path) -> set[Cell]:
     return {Cell(**(row | {"images": None if row["images"] is None else int(row["images"])})) for row in rows}
 
 
-def _run_and_write(cells: Iterable[Cell], folder: Path) -> int:
+def run_and_write(
+    cells: Iterable[Cell], folder: Path, how: Callable[[Cell], tuple[dict[str, object], np.ndarray | None]] = run
+) -> int:
     """Runs cells that share their activations, and writes each when it is done."""
     torch.set_num_threads(1)
     done = 0
     for cell in cells:
         try:
-            row, weight_map = run(cell)
+            row, weight_map = how(cell)
         except Exception as error:  # a failure belongs in the table, where it can be counted
             row, weight_map = asdict(cell) | {"error": " ".join(f"{type(error).__name__}: {error}".split())}, None
         with FileLock(folder / ".lock"):
@@ -231,16 +279,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="where the table lies")
     parser.add_argument("--jobs", type=int, default=2, help="processes, each with one thread")
     parser.add_argument("--datasets", nargs="+", default=list(SETS), choices=list(SETS))
+    parser.add_argument("--patches", action="store_true", help="the cells with planted patches, in place of the others")
     options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
-    for dataset in options.datasets:  # once, before several processes want them
-        activations(dataset, 28)
     done = finished(options.folder)
-    missing = [cell for cell in all_cells() if cell.dataset in options.datasets and cell not in done]
+    cells = patch_cells() if options.patches else all_cells()
+    missing = [cell for cell in cells if cell.dataset in options.datasets and cell not in done]
+    for dataset, patch in dict.fromkeys((cell.dataset, cell.patch) for cell in missing):
+        activations(dataset, 28, patch)  # once, before several processes want them
     together: dict[tuple, list[Cell]] = {}
     for cell in missing:
-        together.setdefault((cell.repeat, cell.fold, cell.dataset, cell.grid), []).append(cell)
-    calls = [joblib.delayed(_run_and_write)(cells, options.folder) for cells in together.values()]
+        together.setdefault((cell.repeat, cell.fold, cell.dataset, cell.grid, cell.patch), []).append(cell)
+    calls = [joblib.delayed(run_and_write)(cells, options.folder) for cells in together.values()]
     with tqdm(desc="cells", total=len(missing) + len(done), initial=len(done), smoothing=0.02) as bar:
         for ran in joblib.Parallel(n_jobs=options.jobs, return_as="generator_unordered")(calls):
             bar.update(ran)

@@ -26,9 +26,9 @@ LEARNED = {
     "moved": {"attention": "mlp"},  # the same map, rolled elsewhere
     "shuffled": {"attention": "mlp", "shuffled": True},
 }
-# Where a marker of the side stands in kermany-chest, small and lower in one class, large and higher in the other; and
-# as much of the other edge. First and last row and column, as shares.
-RECTANGLES = {"marker": (0.02, 0.6, 0.0, 0.13), "opposite": (0.02, 0.6, 0.87, 1.0)}
+# Where a marker of the side stands in kermany-chest, small and lower in one class, large and higher in the other; as
+# much of the other edge; and where `Recipe.marker` plants one. First and last row and column, as shares.
+RECTANGLES = {"marker": (0.02, 0.6, 0.0, 0.13), "opposite": (0.02, 0.6, 0.87, 1.0), "corner": (0.05, 0.2, 0.8, 0.95)}
 RANKINGS = ["constant", "random", "centre", "anova", *RECTANGLES, *LEARNED]
 NAMES = {"attention": ATTENTIONS, "backbone": list(LAYERS), "ranking": [None, *RANKINGS]}
 LEAST = {"rank": 1, "shift": 0, "maps": 1, "jitter": 0}  # of whole numbers
@@ -53,6 +53,8 @@ class Recipe:
         images: how many of the set there are before it is divided into folds; None for all.
         strength, area, jitter, decoys: what `plant_patch` plants into the images of a fold, around CENTRE; `area` is a
             share of the image, and 0 leaves the set as it is, with its own labels.
+        marker: the agreement of the marker of this `strength` that `plant_marker` plants into the "corner" of the
+            images of a fold, which keep their labels; 0 plants none.
         train_images, valid_images: how many, with the classes' shares kept; None for all.
         fast: compute the CNN in half precision where the processor does that itself (`native_bfloat16`), else in
             float32; a result says which it was.
@@ -74,6 +76,7 @@ class Recipe:
     area: float = 0.0
     jitter: int = 0
     decoys: bool = False
+    marker: float = 0.0
     train_images: int | None = None
     valid_images: int | None = None
     epochs: int = 30
@@ -111,6 +114,10 @@ class Recipe:
             raise bad_value("fold", self.fold, f"a whole number below {FOLDS}")
         if self.area and self.fold is None:
             raise bad_value("area", self.area, "0 without a fold: patches are planted into sets that are divided anew")
+        if not 0 <= self.marker <= 1:
+            raise bad_value("marker", self.marker, "a share of the images, 0 to 1")
+        if self.marker and (self.fold is None or self.area):
+            raise bad_value("marker", self.marker, "0 without a fold, and 0 where a patch is planted (area)")
         if self.share != 0 if self.ranking is None else not 0 < self.share < 1:
             raise bad_value("share", self.share, "a share of the pixels between 0 and 1 with a ranking, 0 without one")
 

@@ -28,6 +28,9 @@ SCORES = ["accuracy", "auroc", "loss", "valid_auroc", "valid_loss", "seconds", "
 SCORES += ["effective_area", "map_auroc", "map_auprc", "map_energy"]
 MADE_WITH = ["date", "torch", "python", "device", "threads", "commit"]
 COLUMNS = [*(field.name for field in fields(Recipe)), "status", "error", "precision", *SCORES, "map", *MADE_WITH]
+# What a table lacks that was written before a setting or a score was added: the setting's default, and no score.
+ABSENT = {field.name: field.default for field in fields(Recipe) if field.default is not MISSING} | dict.fromkeys(SCORES)
+ABSENT = {name: "" if value is None else str(value) for name, value in ABSENT.items()}
 TUNED = ("attention_lr", "weight_decay")  # settings of an arm's trials
 LEFT_OUT = "best_epoch"  # a column of the first study only, whose runs kept the epoch of the lowest validation loss
 
@@ -101,21 +104,12 @@ def _table(folder: Path) -> pd.DataFrame:
         return pd.DataFrame(columns=COLUMNS, dtype=str)
     table = pd.read_csv(io.StringIO(whole), dtype=str, keep_default_na=False)
     if LEFT_OUT in table:
-        table = _as_today(table)
-    if list(table) != COLUMNS:
-        differ = sorted(set(table) ^ set(COLUMNS)) or "in another order"
+        table = table.drop(columns=LEFT_OUT).assign(fast=(table["precision"] == "bfloat16").astype(str), device="cpu")
+    table = table.assign(**{name: value for name, value in ABSENT.items() if name not in table})
+    if set(table) != set(COLUMNS):
+        differ = sorted(set(table) ^ set(COLUMNS))
         raise bad_value("folder", f"{path} with other columns ({differ})", "a table that this version wrote")
-    return table
-
-
-def _as_today(table: pd.DataFrame) -> pd.DataFrame:
-    """A table of the first study: what its recipes could not ask for is what it is by default."""
-    asked = {setting.name: setting.default for setting in fields(Recipe) if setting.default is not MISSING}
-    asked = {name: "" if default is None else str(default) for name, default in asked.items()}
-    asked["fast"] = (table["precision"] == "bfloat16").astype(str)
-    asked |= dict.fromkeys(SCORES, "") | {"device": "cpu"}
-    missing = {name: value for name, value in asked.items() if name not in table}
-    return table.drop(columns=LEFT_OUT).assign(**missing)[COLUMNS]
+    return table[COLUMNS]
 
 
 def _replace(path: Path, table: pd.DataFrame) -> None:

@@ -24,7 +24,7 @@ from gsa_utils.networks.coordinates import build_with_coordinates
 from gsa_utils.networks.local_attention import PEERS, add_local_attention
 from gsa_utils.networks.pooling import AttentivePooling, replace_pooling
 from gsa_utils.pixels.features import pixel_features
-from gsa_utils.planting import patch_region, plant_patch
+from gsa_utils.planting import patch_region, plant_marker, plant_patch
 from gsa_utils.splits import three_sides
 from gsa_utils.study.recipe import CENTRE, FOLDS, LEARNED, RANKINGS, RECTANGLES, VALID, Recipe, Result
 from gsa_utils.training.loop import fit
@@ -128,6 +128,9 @@ def _sides(recipe: Recipe) -> tuple[ImageSet, ...]:
     if recipe.area:
         region = patch_region(tuple(whole.images.shape[-2:]), recipe.area, CENTRE)
         whole = plant_patch(whole, region, recipe.strength, recipe.jitter, recipe.decoys, recipe.seed)
+    if recipe.marker:
+        region = rankings.rectangle(whole, RECTANGLES["corner"]).bool()
+        whole = plant_marker(whole, region, recipe.strength, recipe.marker, recipe.seed)
     sides = three_sides(whole.labels, whole.groups, FOLDS, recipe.fold, VALID, recipe.seed)
     return tuple(whole.subset(side) for side in sides)
 

@@ -24,7 +24,7 @@ from gsa_utils.images import ImageSet
 from gsa_utils.training import processes
 from gsa_utils.training.checkpoints import Checkpoint
 from gsa_utils.training.checks import check_finite, check_reached, check_sets, check_settings
-from gsa_utils.training.state import KEEP, Standardised, TrainingRun, TrainingState, standardises, weight_maps
+from gsa_utils.training.state import KEEP, Standardised, TrainingRun, TrainingState, place_weights, standardises
 
 
 def fit(
@@ -54,8 +54,8 @@ def fit(
         train, valid: the images to learn from, and those that every epoch is scored on.
         batch_size: images in a step, of each process. Without BatchNorm and dropout, W processes train as one does
             with W times the batch_size, to rounding.
-        lr, attention_lr: AdamW's learning rates of the CNN and of the weight maps in it; both follow a cosine to zero.
-        weight_decay: AdamW's, of the CNN's weights; those of the maps are left alone.
+        lr, attention_lr: AdamW's learning rates, of the CNN and of the maps or queries in it; cosines to zero.
+        weight_decay: AdamW's, of the CNN's weights; those of maps and queries are left alone.
         keep: the epoch whose weights are returned: the "last", or that of the lowest "loss" or highest "auroc" on the
             validation images, which on few images is noise, and often an epoch before the map has moved.
         checkpoint_dir: where the state is written, atomically, after each epoch. The same call finds it there and goes
@@ -67,7 +67,9 @@ def fit(
 
     Raises:
         ValueError: sets that don't fit together or hold one class, settings out of range, another run's checkpoint.
-        RuntimeError: a loss that is no longer a number, or a weight map that no gradient reaches.
+        RuntimeError: a loss that is no longer a number, a weight map that no gradient reaches, or another run in
+            checkpoint_dir.
+        OSError: a checkpoint that cannot be written; the one before it stays.
     """
     check_sets(train, valid)
     settings = check_settings(
@@ -96,13 +98,12 @@ def fit(
     folder = checkpoint_dir if accelerator.is_main_process else None
     settings |= {"keep": keep, "processes": accelerator.num_processes, "precision": accelerator.mixed_precision}
     checkpoint = Checkpoint(folder, settings, model, train, valid)
-    saved = processes.from_main_process(checkpoint.load())
-    if saved is not None:
-        state.load_state_dict(saved)
-
-    done = len(run.history)
-    bar = tqdm(range(done, epochs), "fit", epochs, initial=done, disable=not progress)
-    with torch.random.fork_rng(), state.running():
+    with checkpoint.locked(), torch.random.fork_rng(), state.running():
+        saved = processes.from_main_process(checkpoint.load())
+        if saved is not None:
+            state.load_state_dict(saved)
+        done = len(run.history)
+        bar = tqdm(range(done, epochs), "fit", epochs, initial=done, disable=not progress)
         for epoch in bar:
             started = time.perf_counter()
             processes.seed_epoch(seed, epoch, order, accelerator)
@@ -150,11 +151,11 @@ def _train_epoch(
 
 
 def _parameter_groups(model: nn.Module, lr: float, attention_lr: float, weight_decay: float) -> list[dict[str, object]]:
-    """The weights of the maps learn at their own rate and do not decay; frozen maps have none."""
+    """The weights of maps and queries learn at their own rate and do not decay; frozen maps have none."""
     trainable = [weight for weight in model.parameters() if weight.requires_grad]
     if not trainable:
         raise bad_value("model", "no weights that require a gradient", "something to train")
-    in_maps = {id(weight) for weight_map in weight_maps(model) for weight in weight_map.parameters()}
+    in_maps = set(map(id, place_weights(model)))
     cnn = [weight for weight in trainable if id(weight) not in in_maps]
     maps = [weight for weight in trainable if id(weight) in in_maps]
     groups = [

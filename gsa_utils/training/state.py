@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from gsa_utils.attention import WeightMap
+from gsa_utils.networks.pooling import AttentivePooling
 from gsa_utils.networks.pretrained import Preparation
 
 # What `keep` goes by: the epoch whose row has the highest value, the first of equals.
@@ -123,3 +124,9 @@ class TrainingState:
 def weight_maps(model: nn.Module) -> list[WeightMap]:
     """All global weight maps in a model, in its own order."""
     return [part for part in model.modules() if isinstance(part, WeightMap)]
+
+
+def place_weights(model: nn.Module) -> list[nn.Parameter]:
+    """The weights of all that decides how places are weighted: global maps, and queries that ask each image."""
+    parts = [part for part in model.modules() if isinstance(part, WeightMap | AttentivePooling)]
+    return [weight for part in parts for weight in part.parameters()]

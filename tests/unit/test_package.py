@@ -35,6 +35,7 @@ PUBLIC = [
     "load_image_set",
     "localisation",
     "pixel_features",
+    "plant_marker",
     "plant_patch",
     "predict",
     "stability",

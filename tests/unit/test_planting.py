@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gsa_utils.images import ImageSet
-from gsa_utils.planting import patch_region, plant_patch
+from gsa_utils.planting import patch_region, plant_marker, plant_patch
 
 COUNT, SIZE = 41, (20, 24)
 REGION = patch_region(SIZE, 0.05, (0.4, 0.3))
@@ -159,3 +159,50 @@ def test_a_wrong_argument_is_refused_by_name(real, arguments, words):
 def test_one_image_has_no_two_classes(real):
     with pytest.raises(ValueError, match="image_set: got 1 image"):
         plant_patch(real.subset([0]), REGION, 0.1)
+
+
+# ---------------------------------------------------------------- a marker
+
+
+@pytest.fixture(scope="module")
+def two_classes(real):
+    return replace(real, labels=(torch.arange(COUNT) % 4 == 0).long(), class_names=("healthy", "ill"))
+
+
+@pytest.mark.parametrize("agreement", [0.0, 0.5, 0.9, 1.0])
+def test_a_marker_stands_in_so_many_images_of_each_class_and_labels_stay(two_classes, agreement):
+    marked = plant_marker(two_classes, REGION, 0.1, agreement, seed=3)
+    assert torch.equal(marked.labels, two_classes.labels)
+    assert torch.equal(marked.region, REGION)
+    brighter = added(marked, two_classes)
+    has = brighter[:, REGION].eq(round(0.1 * 255)).all(dim=1)
+    assert brighter[~has].eq(0).all()
+    assert brighter[:, ~REGION].eq(0).all()
+    ill, healthy = has[two_classes.labels == 1], has[two_classes.labels == 0]
+    assert ill.sum() == round(agreement * len(ill))
+    assert healthy.sum() == round((1 - agreement) * len(healthy))
+
+
+def test_which_images_are_marked_follows_from_the_seed(two_classes):
+    one, again, other = (plant_marker(two_classes, REGION, 0.1, 0.5, seed).images for seed in (0, 0, 1))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"agreement": 1.1}, "agreement: got 1.1"),
+        ({"agreement": None}, "agreement: got None"),
+        ({"strength": 2}, "strength: got 2"),
+        ({"region": torch.zeros(SIZE, dtype=torch.bool)}, "region: got 0 of"),
+    ],
+)
+def test_a_wrong_argument_of_a_marker_is_refused_by_name(two_classes, arguments, words):
+    with pytest.raises(ValueError, match=f"^{words}"):
+        plant_marker(two_classes, **{"region": REGION, "strength": 0.1, "agreement": 0.9} | arguments)
+
+
+def test_a_marker_needs_two_classes(real):
+    with pytest.raises(ValueError, match="image_set: got 1 classes, expected two"):
+        plant_marker(real, REGION, 0.1, 0.9)

@@ -2,6 +2,7 @@
 
 import pickle
 import runpy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -20,8 +21,8 @@ def made_up(monkeypatch):
     x[:, 0, 2, 3] += 3.0 * (2 * labels - 1)
     images = torch.randint(0, 256, (80, 1, 14, 14), generator=random, dtype=torch.uint8)
     made_up = ImageSet(images, labels, ("without", "with"), groups)
-    monkeypatch.setattr(study, "load", lambda dataset: made_up)
-    monkeypatch.setattr(study, "activations", lambda dataset, grid: x.half())
+    monkeypatch.setattr(study, "load", lambda dataset, patch=None: made_up)
+    monkeypatch.setattr(study, "activations", lambda dataset, grid, patch=None: x.half())
     monkeypatch.setattr(study, "STEPS", 30)
     return made_up
 
@@ -43,6 +44,32 @@ def test_the_cells_are_those_of_the_protocol():
             assert len(here) == (18 if (dataset, grid) == ("london-faces", 28) else 12)
         assert {c.grid for c in cells if c.dataset == dataset} == grids
     assert {c.images for c in cells if c.dataset == "nih-chest"} == {None, 50, 100, 200, 400}
+
+
+def test_the_cells_with_patches_are_those_of_the_protocol():
+    cells = study.patch_cells()
+    assert len(set(cells)) == len(cells) == 10 * 10 * 5
+    assert {(c.dataset, c.grid) for c in cells} == {("nih-chest", 28)}
+    patches = {(c.strength, c.area, c.jitter, c.decoys, c.images) for c in cells}
+    assert len(patches) == 10
+    assert {patch[2] for patch in patches} == {0, 4, 9, 18}
+    assert {(c.arm, c.maps) for c in cells} == {("average", 1), ("attentive", 4), ("free", 4), ("mlp", 1), ("mlp", 4)}
+
+
+def test_a_planted_patch_is_the_same_for_all_folds_of_a_repeat_and_another_in_the_next(monkeypatch):
+    images = torch.full((12, 1, 16, 16), 100, dtype=torch.uint8)
+    whole = ImageSet(images, torch.zeros(12, dtype=torch.int64), ("all", "none"), torch.arange(12))
+    monkeypatch.setattr(study, "load_whole", lambda *_: whole)
+    monkeypatch.setitem(study.SETS, "made-up", None)
+    one, two = (replace(cell(), dataset="made-up", strength=0.2, area=0.1, fold=fold).patch for fold in (0, 1))
+    planted = study.load("made-up", one)
+    assert study.load("made-up", two) is planted
+    bright = planted.images.flatten(1).amax(dim=1) > 100
+    assert bright.tolist() == planted.labels.bool().tolist()
+    assert planted.labels.sum() == 6
+    again = study.load("made-up", replace(cell(), dataset="made-up", strength=0.2, area=0.1, repeat=1).patch)
+    assert again.labels.tolist() != planted.labels.tolist()
+    assert study.load("made-up", cell().patch) is not planted
 
 
 def test_every_arm_has_the_same_number_of_trials():
@@ -111,17 +138,19 @@ def test_a_trial_that_diverges_is_lost_and_not_chosen(made_up, monkeypatch):
 
 def test_rows_are_written_as_they_come_and_found_again(made_up, tmp_path):
     cells = [cell("average"), cell("free"), cell("mlp", images=24)]
-    assert study._run_and_write(cells[:2], tmp_path) == 2
+    assert study.run_and_write(cells[:2], tmp_path) == 2
     first = (tmp_path / "runs.csv").read_text()
     assert study.finished(tmp_path) == set(cells[:2])
-    study._run_and_write(cells[2:], tmp_path)
-    assert study.finished(tmp_path) == set(cells)
+    study.run_and_write(cells[2:], tmp_path)
+    planted = replace(cell("average"), strength=0.12, area=0.04, decoys=True)
+    study.run_and_write([planted], tmp_path)
+    assert study.finished(tmp_path) == {*cells, planted}
     assert (tmp_path / "runs.csv").read_text().startswith(first)
 
 
 def test_a_cell_that_fails_is_a_row_that_says_why(made_up, tmp_path, monkeypatch):
     monkeypatch.setattr(study, "build_head", lambda *_: 1 / 0)
-    study._run_and_write([cell()], tmp_path)
+    study.run_and_write([cell()], tmp_path)
     assert study.read(tmp_path)["error"].tolist() == ["ZeroDivisionError: division by zero"]
     assert study.finished(tmp_path) == {cell()}
 
@@ -133,5 +162,5 @@ def test_as_a_command_the_study_runs_under_its_modules_name_as_its_processes_kno
     with pytest.raises(SystemExit) as ended:
         runpy.run_module("gsa_utils.probing.study", run_name="__main__")
     assert ended.value.code == 7, "the main of __main__ ran, and not that of the module"
-    assert b"gsa_utils.probing.study" in pickle.dumps(study._run_and_write)
+    assert b"gsa_utils.probing.study" in pickle.dumps(study.run_and_write)
     assert pickle.loads(pickle.dumps(cell())) == cell()

@@ -2,6 +2,7 @@
 
 import csv
 
+import pandas as pd
 import pytest
 import torch
 
@@ -133,6 +134,16 @@ def test_a_table_with_other_columns_is_refused_and_left_as_it_is(tmp_path):
     with pytest.raises(ValueError, match=r"folder: got .*runs.csv with other columns \(\['dataset'\]\)"):
         append(tmp_path, result())
     assert table.read_text() == ",".join(COLUMNS[1:]) + "\n"
+
+
+def test_a_table_from_before_a_setting_was_added_is_read_with_its_default(tmp_path):
+    append(tmp_path, result())
+    table = pd.read_csv(tmp_path / "runs.csv", dtype=str, keep_default_na=False)
+    table.drop(columns=["marker", "images", "map_energy"]).to_csv(tmp_path / "runs.csv", index=False)
+    (recipe,) = load_results(tmp_path)
+    assert recipe == result().recipe
+    append(tmp_path, result(seed=7))
+    assert pd.read_csv(tmp_path / "runs.csv")["marker"].tolist() == [0.0, 0.0]
 
 
 def test_of_the_trials_of_an_arm_the_one_with_the_lowest_validation_loss_is_chosen_on_each_fold():

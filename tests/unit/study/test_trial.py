@@ -65,6 +65,18 @@ def people(monkeypatch):
     return made_up
 
 
+def test_a_planted_marker_stands_in_the_corner_and_the_labels_stay(people):
+    sides = images(Recipe("made up", fold=1, marker=0.9, strength=0.3))
+    number, marked = (
+        torch.cat([side.images[:, 0, row, column] for side in sides]) for row, column in ((0, 0), (2, 17))
+    )
+    labels = torch.cat([side.labels for side in sides])
+    assert torch.equal(labels, number % 2)
+    assert (marked == 176).eq(labels == 1).float().mean() == pytest.approx(0.9)
+    blanked = images(Recipe("made up", fold=1, marker=0.9, strength=0.3, ranking="corner", share=9 / 400))
+    assert all(len(side.images[:, :, 1:4, 16:19].unique()) == 1 for side in blanked)
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("area", [0.0, 0.05])
 def test_over_the_folds_every_image_is_tested_once_and_nobody_is_on_two_sides(seed, area, people):

@@ -1,5 +1,6 @@
 """Runs that end by Ctrl-C, kill or full disk go on to the same bits; files that are not theirs are left alone."""
 
+import hashlib
 import io
 import itertools
 import os
@@ -19,7 +20,7 @@ from torch import nn
 from gsa_utils.attention import GlobalSpatialAttention
 from gsa_utils.datasets.phantoms import make_phantom
 from gsa_utils.images import ImageSet
-from gsa_utils.training import loop
+from gsa_utils.training import checkpoints, loop
 from gsa_utils.training.loop import evaluate
 
 ROOT = Path(__file__).parents[3]
@@ -28,6 +29,16 @@ ROOT = Path(__file__).parents[3]
 @pytest.fixture(scope="module")
 def uninterrupted():
     return run()
+
+
+def as_torch(thing):
+    buffer = io.BytesIO()
+    torch.save(thing, buffer)
+    return buffer.getvalue()
+
+
+def with_checksum(content):
+    return content + hashlib.sha256(content).digest()
 
 
 def interrupt(monkeypatch, after):
@@ -44,7 +55,8 @@ def interrupt(monkeypatch, after):
 
 def test_a_checkpoint_dir_changes_nothing(uninterrupted, tmp_path):
     assert same_run(run(checkpoint_dir=tmp_path / "new" / "folder"), uninterrupted)
-    assert [path.name for path in (tmp_path / "new" / "folder").iterdir()] == ["checkpoint.pt"]
+    names = sorted(path.name for path in (tmp_path / "new" / "folder").glob("*.pt*"))
+    assert names == ["checkpoint.before.pt", "checkpoint.pt"]
     assert same_run(run(checkpoint_dir=str(tmp_path / "text")), uninterrupted)
 
 
@@ -120,7 +132,7 @@ sys.path.insert(0, {folder!r})
 import torch
 torch.set_num_threads({threads})
 import small_runs as t
-from gsa_utils.training import loop
+from gsa_utils.training import checkpoints, loop
 evaluate = loop.evaluate
 def slow(*arguments, **rest):
     time.sleep(0.02)
@@ -162,23 +174,51 @@ def test_a_half_written_file_of_a_killed_run_is_ignored(uninterrupted, tmp_path,
     assert same_run(run(checkpoint_dir=tmp_path), uninterrupted)
 
 
-def test_a_failed_write_leaves_the_checkpoint_before_it(uninterrupted, tmp_path, monkeypatch):
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of a file there")
+def test_a_full_disk_is_named_with_its_path_and_leaves_the_checkpoint_before_it(uninterrupted, tmp_path, monkeypatch):
+    import resource
+
     with monkeypatch.context() as patch:
         interrupt(patch, after=2)
         with pytest.raises(KeyboardInterrupt):
             run(checkpoint_dir=tmp_path)
-    before, save = (tmp_path / "checkpoint.pt").read_bytes(), torch.save
-
-    def disk_full(state, file):
-        file.write(b"half of it")
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(torch, "save", disk_full)
-    with pytest.raises(OSError, match="No space left"):
-        run(checkpoint_dir=tmp_path)
-    assert (tmp_path / "checkpoint.pt").read_bytes() == before
-    monkeypatch.setattr(torch, "save", save)
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.pt*")}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before["checkpoint.pt"]) // 2, hard))  # as if there were no room
+    try:
+        with pytest.raises(OSError, match=r"checkpoint_dir: .*checkpoint\.pt could not be written .*0\.\d MB needed"):
+            run(checkpoint_dir=tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.pt*")} == before
     assert same_run(run(checkpoint_dir=tmp_path), uninterrupted)
+
+
+# ---------------------------------------------------------------- two runs, one folder
+
+
+def test_a_second_run_in_a_folder_that_is_in_use_is_refused_and_the_first_goes_on(uninterrupted, tmp_path):
+    refused = []
+
+    def begin_another(*_):
+        with pytest.raises(
+            RuntimeError, match=r"checkpoint_dir: another run is writing into .*a folder of its own"
+        ) as no:
+            run(checkpoint_dir=tmp_path, seed=8)
+        refused.append(no)
+
+    first = run(checkpoint_dir=tmp_path, callbacks=[begin_another])
+    assert len(refused) == 4
+    assert same_run(first, uninterrupted)
+
+
+def test_an_interrupted_run_gives_its_folder_back_while_its_traceback_is_kept(uninterrupted, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt(patch, after=1)
+        with pytest.raises(KeyboardInterrupt) as kept:
+            run(checkpoint_dir=tmp_path)
+    assert same_run(run(checkpoint_dir=tmp_path), uninterrupted)
+    assert kept.traceback
 
 
 def test_a_finished_run_is_returned_at_once(uninterrupted, tmp_path, monkeypatch):
@@ -213,10 +253,20 @@ def test_a_file_of_an_earlier_version_of_the_maps_is_refused_by_name_and_left_al
     del saved["identity"]["version of the maps"]  # as there was none
     if entry is not None:
         saved["identity"]["version of the maps"] = entry
-    torch.save(saved, path)
+    path.write_bytes(with_checksum(as_torch(saved)))
     before = path.read_bytes()
     words = rf"checkpoint_dir: .*checkpoint\.pt holds another run with version of the maps {entry}, expected .* maps 2"
     with pytest.raises(ValueError, match=words):
+        run(epochs=1, checkpoint_dir=tmp_path)
+    assert path.read_bytes() == before
+
+
+def test_a_file_from_before_checksums_is_refused_by_name_and_left_alone(tmp_path):
+    run(epochs=1, checkpoint_dir=tmp_path)
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(as_torch(torch.load(path, weights_only=True)))
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"checkpoint_dir: .*checkpoint\.pt .*an earlier version of fit wrote it"):
         run(epochs=1, checkpoint_dir=tmp_path)
     assert path.read_bytes() == before
 
@@ -289,12 +339,6 @@ def test_features_of_a_map_without_attend_are_compared_too(tmp_path):
         run(build(FEATURES.flip(1)), checkpoint_dir=tmp_path)
 
 
-def as_torch(thing):
-    buffer = io.BytesIO()
-    torch.save(thing, buffer)
-    return buffer.getvalue()
-
-
 class NotPlain:
     """Only a whole pickle, which can run any code, could bring this back."""
 
@@ -307,9 +351,9 @@ class NotPlain:
         lambda good: b"",
         lambda good: b"not a checkpoint at all",
         lambda good: good[:-200] + bytes(200),
-        lambda good: as_torch({"weight": torch.zeros(2)}),
-        lambda good: as_torch([1, 2]),
-        lambda good: as_torch({"identity": NotPlain()}),
+        lambda good: with_checksum(as_torch({"weight": torch.zeros(2)})),
+        lambda good: with_checksum(as_torch([1, 2])),
+        lambda good: with_checksum(as_torch({"identity": NotPlain()})),
     ],
     ids=["half", "all but a byte", "empty", "text", "end zeroed", "state dict", "list", "object"],
 )
@@ -322,3 +366,54 @@ def test_a_file_that_is_no_checkpoint_is_named_and_left_alone(damage, tmp_path):
         run(epochs=1, checkpoint_dir=tmp_path)
     assert str(path) in str(caught.value)
     assert path.read_bytes() == before
+
+
+def test_each_of_two_hundred_flipped_bits_is_noticed(tmp_path):
+    run(epochs=1, checkpoint_dir=tmp_path)
+    path, random = tmp_path / "checkpoint.pt", np.random.RandomState(0)
+    good = path.read_bytes()
+    for place, bit in zip(random.randint(0, len(good), 200), random.randint(0, 8, 200), strict=True):
+        flipped = bytearray(good)
+        flipped[place] ^= 1 << int(bit)
+        path.write_bytes(flipped)
+        with pytest.raises(checkpoints.Damaged):
+            checkpoints._read(path)
+    path.write_bytes(good)
+    assert checkpoints._read(path)["history"]
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda good: good[:-1], lambda good: b"", lambda good: good[:900] + b"!" + good[901:]]
+)
+def test_a_damaged_file_is_set_aside_and_the_run_goes_on_from_the_epoch_before(
+    damage, uninterrupted, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        interrupt(patch, after=3)
+        with pytest.raises(KeyboardInterrupt):
+            run(checkpoint_dir=tmp_path)
+    path = tmp_path / "checkpoint.pt"
+    damaged = damage(path.read_bytes())
+    path.write_bytes(damaged)
+    with pytest.warns(UserWarning, match=r"checkpoint\.pt was damaged .* is now checkpoint\.damaged1\.pt; .*before"):
+        resumed = run(checkpoint_dir=tmp_path)
+    assert same_run(resumed, uninterrupted)
+    assert (tmp_path / "checkpoint.damaged1.pt").read_bytes() == damaged
+
+
+def test_where_the_one_before_is_damaged_too_nothing_is_begun_anew_and_both_are_left(tmp_path):
+    run(epochs=2, checkpoint_dir=tmp_path)
+    for path in tmp_path.glob("*.pt"):
+        path.write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is damaged.*no good one of the epoch before.*delete both"):
+        run(epochs=2, checkpoint_dir=tmp_path)
+    assert [path.read_bytes() for path in tmp_path.glob("*.pt")] == [b"nothing"] * 2
+
+
+def test_a_kill_between_the_two_renamings_loses_nothing(uninterrupted, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt(patch, after=2)
+        with pytest.raises(KeyboardInterrupt):
+            run(checkpoint_dir=tmp_path)
+    (tmp_path / "checkpoint.pt").replace(tmp_path / "checkpoint.before.pt")
+    assert same_run(run(checkpoint_dir=tmp_path), uninterrupted)

@@ -20,6 +20,8 @@ from gsa_utils.attended import attend
 from gsa_utils.attention import FreeMap, GlobalSpatialAttention
 from gsa_utils.datasets.phantoms import make_phantom
 from gsa_utils.images import ImageSet
+from gsa_utils.networks.backbones import build_backbone
+from gsa_utils.networks.pooling import AttentivePooling, replace_pooling
 from gsa_utils.pixels.features import pixel_features
 from gsa_utils.training import loop
 from gsa_utils.training.loop import check_settings, evaluate
@@ -215,6 +217,19 @@ def test_attention_lr_moves_the_weights_of_the_map_and_lr_those_of_the_cnn(at):
     cnn, weight_map = changes(run(attended(at=at), lr=1e-9, attention_lr=1e-2), attended(at=at))
     assert cnn < 1e-6
     assert weight_map > 1e-3
+
+
+def test_attention_lr_moves_queries_that_ask_each_image_too():
+    def asking():
+        torch.manual_seed(0)
+        return replace_pooling(build_backbone("small", 1, 2, 16), "small", AttentivePooling(64, 2), 2)
+
+    def queries(**rates):
+        model = run(asking(), **rates).model.model
+        return next(part for part in model.modules() if isinstance(part, AttentivePooling)).query.abs().max()
+
+    assert queries(lr=1e-2, attention_lr=1e-9) < 1e-6  # they start at zero
+    assert queries(lr=1e-9, attention_lr=1e-2) > 1e-3
 
 
 def test_both_rates_follow_a_cosine_from_their_start_to_zero(monkeypatch):
@@ -432,7 +447,7 @@ def test_a_map_at_a_submodule_that_is_never_called_is_an_error_and_not_a_map_tha
 def test_a_loss_that_is_no_number_stops_the_run_with_a_hint(factors, epochs, tmp_path):
     with pytest.raises(RuntimeError, match="loss is not a number in epoch 0; a lower lr may help"):
         run(Fixed(**factors), epochs=epochs, checkpoint_dir=tmp_path)
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob("*.pt*"))
 
 
 # ---------------------------------------------------------------- evaluate
