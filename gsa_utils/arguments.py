@@ -1,13 +1,17 @@
 """What every complaint about an argument is made of: its name, what came, and what was expected."""
 
 import difflib
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+Kind = TypeVar("Kind")
+LARGEST = 2**14  # pixels a side of any image: what is larger is a slip that would take all memory
 Size = Integral | tuple[Integral, Integral]  # one number of pixels for both sides, or (height, width)
 
 
@@ -29,7 +33,44 @@ def describe(value: object) -> str:
     if isinstance(value, Tensor | np.ndarray):
         kind = "tensor" if isinstance(value, Tensor) else "ndarray"
         return f"a {str(value.dtype).removeprefix('torch.')} {kind} of shape {tuple(value.shape)}"
-    return f"{type(value).__name__} {value!r:.60}"
+    return f"{type(value).__name__} {' '.join(repr(value).split()):.60}"
+
+
+def instance_of(argument: str, value: object, kind: type[Kind], expected: str) -> Kind:
+    """The value, which is of this kind.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not isinstance(value, kind):
+        hint = "; it holds one as .model" if isinstance(getattr(value, "model", None), kind) else ""
+        raise bad_value(argument, describe(value), expected + hint)
+    return value
+
+
+def as_map(argument: str, value: object) -> Tensor:
+    """A map (H, W) in double precision on the CPU, without its gradient.
+
+    Raises:
+        ValueError: something else.
+    """
+    if not isinstance(value, Tensor) or value.ndim != 2 or value.is_complex() or not value.numel():
+        hint = "; torch.from_numpy makes one" if isinstance(value, np.ndarray) else ""
+        raise bad_value(argument, describe(value), f"a map, a tensor (H, W) of numbers{hint}")
+    return value.detach().double().cpu()
+
+
+def number_of_names(class_names: object) -> int:
+    """How many names of classes these are.
+
+    Raises:
+        ValueError: no sequence of texts (a set has no order), or a name that is there twice.
+    """
+    if not isinstance(class_names, Sequence) or isinstance(class_names, str):
+        raise bad_value("class_names", describe(class_names), "a list or tuple of names, in the order of the labels")
+    if not all(isinstance(name, str) for name in class_names) or len(set(class_names)) < len(class_names):
+        raise bad_value("class_names", f"{list(class_names)!r:.80}", "texts, each of them once")
+    return len(class_names)
 
 
 def check_whole(argument: str, value: object, least: int) -> None:
@@ -58,7 +99,15 @@ def height_and_width(argument: str, size: object) -> tuple[int, int]:
     sides = tuple(size) if isinstance(size, tuple | list) else (size, size)
     if len(sides) != 2 or not all(whole_number(side, 1) for side in sides):
         raise bad_value(argument, repr(size), "a positive whole number of pixels, or (height, width)")
+    if max(sides) > LARGEST:
+        raise bad_value(argument, repr(size), f"at most {LARGEST} pixels a side")
     return int(sides[0]), int(sides[1])
+
+
+def check_path(argument: str, path: object) -> None:
+    """Raise a ValueError unless this can be the path of a file or folder."""
+    if not isinstance(path, str | os.PathLike):
+        raise bad_value(argument, describe(path), "a path: a str or a pathlib.Path")
 
 
 def check_images(images: object) -> None:

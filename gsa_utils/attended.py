@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gsa_utils.arguments import bad_value, unknown_name
+from gsa_utils.arguments import bad_value, instance_of, unknown_name
 
 
 class Attended(nn.Module):
@@ -49,7 +49,8 @@ def attend(model: nn.Module, attention: nn.Module, at: str | None = None) -> nn.
     Raises:
         ValueError: `model` has no submodule `at` (the nearest names come with it), or another map sits there already.
     """
-    names = [name for name, _ in model.named_modules() if name]
+    names = [name for name, _ in instance_of("model", model, nn.Module, "an nn.Module").named_modules() if name]
+    instance_of("attention", attention, nn.Module, "a global map, or another nn.Module from activations to activations")
     if at is not None and at not in names:
         raise unknown_name("at", at, names)
     hooks = model.get_submodule(at)._forward_pre_hooks.values() if at is not None else ()

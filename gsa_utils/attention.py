@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gsa_utils.arguments import Size, bad_value, check_whole, describe, height_and_width, whole_number
+from gsa_utils.arguments import Size, bad_value, check_whole, describe, height_and_width, instance_of, whole_number
 
 
 class WeightMap(nn.Module):
@@ -128,15 +128,16 @@ class GlobalSpatialAttention(WeightMap):
         super().__init__()
         if not isinstance(features, Tensor) or features.ndim != 4 or len(features) != 1 or not features.numel():
             raise bad_value("features", describe(features), "a tensor (1, K, H, W), as pixel_features returns it")
-        if not features.is_floating_point() or not (features.is_meta or torch.isfinite(features).all()):
+        # A copy: load_state_dict writes into it, and the caller may use the same features for another map.
+        kept = features.detach().to(torch.get_default_dtype(), copy=True)
+        if not features.is_floating_point() or not (kept.is_meta or torch.isfinite(kept).all()):
             raise bad_value("features", f"{features.dtype} values, not all of them finite numbers", "finite floats")
         if not whole_number(hidden, 0):
             raise bad_value("hidden", hidden, "0 for logistic regression, or the width of the hidden layer")
         if not whole_number(kernel_size, 1) or kernel_size % 2 == 0:
             raise bad_value("kernel_size", kernel_size, "an odd number, 1 for pixels on their own")
         check_whole("maps", maps, 1)
-        # A copy: load_state_dict writes into it, and the caller may use the same features for another map.
-        self.register_buffer("features", features.detach().to(torch.get_default_dtype(), copy=True))
+        self.register_buffer("features", kept)
         count, place = features.shape[1], {"device": features.device}
         # Zeros around the features would mark the border as something special.
         around = {"padding": kernel_size // 2, "padding_mode": "replicate" if kernel_size > 1 else "zeros"}
@@ -191,7 +192,7 @@ class GlobalPooling(nn.Module):
 
     def __init__(self, attention: WeightMap):
         super().__init__()
-        self.attention = attention
+        self.attention = instance_of("attention", attention, WeightMap, "a global map: GlobalSpatialAttention, FreeMap")
 
     def forward(self, x: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch pooled"]:
         """(B, C, h, w) -> (B, K * C): the C averages under the first map, then under the second, and so on."""

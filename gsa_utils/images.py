@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from torch import Tensor
 
-from gsa_utils.arguments import bad_value, check_images, check_labels, describe
+from gsa_utils.arguments import bad_value, check_images, check_labels, describe, number_of_names
 from gsa_utils.splits import first_side, fold_numbers, group_numbers
 
 SPLITS = ("train", "val", "test")
@@ -40,7 +40,7 @@ class ImageSet:
     def __post_init__(self) -> None:
         check_images(self.images)
         count, size = len(self.images), tuple(self.images.shape[-2:])
-        check_labels(self.labels, count, len(self.class_names))
+        check_labels(self.labels, count, number_of_names(self.class_names))
         if self.groups is not None:
             object.__setattr__(self, "groups", group_numbers(self.groups, count))
         region = self.region

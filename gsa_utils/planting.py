@@ -15,7 +15,7 @@ from jaxtyping import Bool, UInt8
 from numpy.random import RandomState
 from torch import Tensor
 
-from gsa_utils.arguments import Size, bad_value, check_whole, height_and_width
+from gsa_utils.arguments import Size, bad_value, check_whole, height_and_width, instance_of, whole_number
 from gsa_utils.images import ImageSet
 
 
@@ -31,10 +31,12 @@ def patch_region(size: Size, area: float, centre: tuple[float, float] = (0.5, 0.
         ValueError: an area of no pixel or of all, a centre outside the image.
     """
     height, width = height_and_width("size", size)
+    if not isinstance(area, Real) or isinstance(area, bool):
+        raise bad_value("area", repr(area), "a share of the image, between 0 and 1")
     count = round(area * height * width)
     if not 0 < count < height * width:
         raise bad_value("area", area, f"a share of the {height * width} pixels that is neither none nor all of them")
-    if len(centre) != 2 or not all(0 <= share <= 1 for share in centre):
+    if not isinstance(centre, tuple | list) or len(centre) != 2 or not all(0 <= share <= 1 for share in centre):
         raise bad_value("centre", centre, "(row, column), each from 0 to 1")
     rows, columns = torch.arange(height) + 0.5 - centre[0] * height, torch.arange(width) + 0.5 - centre[1] * width
     distance = rows[:, None] ** 2 + columns**2
@@ -82,7 +84,7 @@ def plant_patch(
         ValueError: fewer than two images; a region of another size, of no pixel or of all; a strength outside [0, 1]; a
             jitter that would push the patch over the border; decoys that find no room.
     """
-    if len(image_set) < 2:
+    if len(instance_of("image_set", image_set, ImageSet, "an ImageSet")) < 2:
         raise bad_value("image_set", f"{len(image_set)} image", "at least two, one for each class")
     planted = _with_region(image_set, region, strength)
     check_whole("jitter", jitter, 0)
@@ -90,7 +92,7 @@ def plant_patch(
     if jitter > (most := min(up, down, left, right)):
         raise bad_value("jitter", jitter, f"at most {most}, which keeps this region within the image")
 
-    random, count = RandomState(seed), len(image_set)
+    random, count = RandomState(_seed(seed)), len(image_set)
     labels = random.permutation(np.arange(count, dtype=np.int64) % 2)
     moves = random.randint(-jitter, jitter + 1, (count, 2), dtype=np.int64)
     if decoys:
@@ -128,12 +130,12 @@ def plant_marker(
     Raises:
         ValueError: a set of other than two classes, or a region, strength or agreement that is none.
     """
-    if len(image_set.class_names) != 2:
+    if len(instance_of("image_set", image_set, ImageSet, "an ImageSet").class_names) != 2:
         raise bad_value("image_set", f"{len(image_set.class_names)} classes", "two")
     marked = _with_region(image_set, region, strength)
     if not isinstance(agreement, Real) or not 0 <= agreement <= 1:
         raise bad_value("agreement", repr(agreement), "a share of the images, 0 to 1")
-    random, images, labels = RandomState(seed), image_set.images.clone(), image_set.labels.cpu().numpy()
+    random, images, labels = RandomState(_seed(seed)), image_set.images.clone(), image_set.labels.cpu().numpy()
     for label, share in enumerate((1 - agreement, agreement)):
         of_class = random.permutation(np.flatnonzero(labels == label))
         for number in of_class[: round(share * len(of_class))]:
@@ -141,11 +143,21 @@ def plant_marker(
     return replace(marked, images=images)
 
 
+def _seed(seed: int) -> int:
+    if not whole_number(seed, 0) or seed >= 2**32:
+        raise bad_value("seed", repr(seed), "a whole number from 0, below 2**32")
+    return int(seed)
+
+
 def _with_region(image_set: ImageSet, region: Bool[Tensor, "height width"], strength: float) -> ImageSet:
     """The set with this region, which checks its type and size; then what is planted there is checked."""
     planted = replace(image_set, region=region)
-    if region.all() or not region.any():
-        raise bad_value("region", f"{int(region.sum())} of {region.numel()} pixels", "some pixels, but not all")
+    if region is None or region.all() or not region.any():
+        raise bad_value(
+            "region",
+            "None" if region is None else f"{int(region.sum())} of {region.numel()} pixels",
+            "some pixels, but not all",
+        )
     if not isinstance(strength, Real) or not 0 <= strength <= 1:
         raise bad_value("strength", repr(strength), "a share of the range from black to white, 0 to 1")
     return planted

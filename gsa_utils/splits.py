@@ -3,6 +3,8 @@
 scikit-learn takes a second to import, so only what divides a set imports it.
 """
 
+from numbers import Real
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Int
@@ -39,8 +41,8 @@ def first_side(
     """
     from sklearn.model_selection import train_test_split
 
-    if not 0 < fraction < 1:
-        raise bad_value("fraction", fraction, "a number between 0 and 1, both excluded")
+    if not isinstance(fraction, Real) or not 0 < fraction < 1:
+        raise bad_value("fraction", repr(fraction), "a number between 0 and 1, both excluded")
     units = torch.arange(len(labels)) if groups is None else groups
     members, first, unit = np.unique(units.numpy(), return_index=True, return_inverse=True)
     # A group is put in the stratum of its first image: exact where each person has one class or one of each.

@@ -12,11 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
+from gsa_utils.arguments import check_path
 from gsa_utils.files import DataUnavailable
 
 
 def data_root(root: str | os.PathLike | None = None) -> Path:
     """The folder of data files: `root`, else $GSA_DATA, else data/cache of the checkout, else ./data/cache."""
+    if root is not None:
+        check_path("root", root)
     checkout = Path(__file__).resolve().parents[2]
     base = checkout if (checkout / "pyproject.toml").is_file() else Path()
     return Path(root or os.environ.get("GSA_DATA") or base / "data" / "cache").expanduser().absolute()

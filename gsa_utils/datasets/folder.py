@@ -1,7 +1,9 @@
 """Image sets from a folder of your own: one sub-folder per class, grey or colour, 8 or 16 bits."""
 
 import os
+import re
 import warnings
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from itertools import product
@@ -12,7 +14,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from gsa_utils.arguments import Size, bad_value, height_and_width, unknown_name
+from gsa_utils.arguments import Size, bad_value, check_path, height_and_width, unknown_name
 from gsa_utils.images import SPLITS, ImageSet, split_in_three
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -30,28 +32,35 @@ def load_image_folder(
     """One split of your own images: a folder with one sub-folder per class, whose sorted names are the class names.
 
     Where `path` holds train, val or test folders, these are the splits; else all images are divided 70 : 15 : 15, the
-    same way every time. Deeper folders are searched too; files that are no images are left out with a warning.
+    same way every time. Deeper folders are searched too. A warning says what is left out: files that are no images, or
+    lie beside the class folders; linked folders; all pages and frames of a file but its first.
     Images come out (N, 1, height, width), or (N, 3, height, width) if any image of any split is in colour. Deep grey
-    images (16 bits) are divided by one number: the smallest 2^k - 1 that no pixel of the folder exceeds, because
-    scanners store 10, 12 or 14 bits in 16. Resizing is antialiased (Lanczos) and does not keep the aspect ratio.
+    images (16 bits) are divided by one number: the smallest 2^k - 1 that at most a thousandth of an image's pixels
+    exceed, because scanners store 10, 12 or 14 bits in 16, and a few pixels may be burnt in. Resizing is antialiased
+    (Lanczos) and does not keep the aspect ratio.
 
     Args:
         path: the folder.
         size: rows and columns, or (height, width), of every image that comes out.
         split: "train", "val" or "test".
-        groups: gives the person or patient of an image file; no group straddles two splits.
+        groups: gives the person or patient of an image file; no group straddles two splits. Where it is missing and
+            file names look like people with several images each, a warning says so.
 
     Raises:
         ValueError: names the argument: no such folder, no classes, a class without images, an image that cannot be
-            read, a group in two of your split folders, too few images to divide, an unknown split, a bad size.
+            read or has 16 bits a colour, a group in two of your split folders, too few images to divide, an unknown
+            split, a bad size.
     """
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
     shape = height_and_width("size", size)
     if groups is not None and not callable(groups):
         raise bad_value("groups", repr(groups), "a function from an image's path to its person or patient, or None")
+    check_path("path", path)
     path = Path(path).expanduser()
     class_names, files, labels, parts = _list_images(path)
+    if groups is None and (example := _several_of_one(files)):
+        warnings.warn(f"{path}: {example}. Without groups= a model is tested on whom it was trained on", stacklevel=2)
     people = [(groups or str)(file) for file in files]  # without groups each image is one
     if None in people:
         raise bad_value("groups", f"None for {files[people.index(None)]}", "a person or patient of every image")
@@ -87,10 +96,15 @@ def _list_images(path: Path) -> tuple[tuple[str, ...], list[Path], Tensor, list[
     class_names = tuple(sorted({name for part in parts for name in _sub_folders(path / part)}))
     if not class_names:
         raise bad_value("path", f"{path} without class folders", "one sub-folder per class (in each split folder)")
-    found, others = [], []
+    found = []
+    others = [
+        f for part in {"", *parts} for f in sorted((path / part).iterdir()) if f.is_file() and not _hidden(Path(f.name))
+    ]
     for part, name in product(parts, class_names):
         folder = path / part / name
-        inside = sorted(f for f in folder.rglob("*") if f.is_file() and not _hidden(f.relative_to(folder)))
+        inside = [f for f in sorted(folder.rglob("*")) if not _hidden(f.relative_to(folder))]
+        others += [f for f in inside if f.is_symlink() and f.is_dir()]  # their files are not looked for
+        inside = [f for f in inside if f.is_file()]
         images = [f for f in inside if f.suffix.lower() in IMAGE_SUFFIXES]
         if not images:
             came = f"{folder} with no image among {len(inside)} files"
@@ -98,10 +112,21 @@ def _list_images(path: Path) -> tuple[tuple[str, ...], list[Path], Tensor, list[
         found += [(f, class_names.index(name), part) for f in images]
         others += [f for f in inside if f.suffix.lower() not in IMAGE_SUFFIXES]
     if others:
-        came = f"left out {len(others)} of {len(found) + len(others)} files, no images: {others[0]}"
-        warnings.warn(f"{path}: {came} ...", stacklevel=3)
+        came = f"left out {len(others)} of {len(found) + len(others)} files and links, no images of a class"
+        warnings.warn(f"{path}: {came}: {others[0]} ...", stacklevel=3)
     files, labels, parts = zip(*found, strict=True)
     return class_names, list(files), torch.tensor(labels), list(parts)
+
+
+def _several_of_one(files: list[Path]) -> str:
+    """In words, that what the file names begin with looks like people who have several images each; else empty."""
+    starts = [re.split(r"[-_ .]", file.stem)[0] for file in files]
+    counts = Counter(start for start in starts if re.search(r"\d", start))
+    shared = [start for start in starts if counts[start] > 1]
+    if len(counts) < max(5, len(files) / 20) or len(shared) < len(files) / 2:
+        return ""
+    one, two, *_ = (file.name for file, start in zip(files, starts, strict=True) if start == shared[0])
+    return f"{len(shared)} of {len(files)} images share the start of their name, as if of one person: {one}, {two}"
 
 
 def _number_groups(people: list[str], parts: list[str]) -> Tensor:
@@ -131,25 +156,37 @@ def _opened(file: Path) -> Iterator[Image.Image]:
 
 
 def _colour_and_white(files: list[Path]) -> tuple[bool, int]:
-    """Whether any file is a colour image (even if all its pixels are grey), and what is white in the deep grey ones."""
-    colour, highest = False, 255
+    """Whether any pixel of any file is in colour, and what is white in the deep grey ones."""
+    colour, highest, several = False, 255, []
     for file in files:
-        with _opened(file) as image:  # reads no pixels
-            colour |= image.mode not in GREY_MODES
+        with _opened(file) as image:
+            if getattr(image, "n_frames", 1) > 1:
+                several.append(file)
+            colour = colour or (image.mode not in GREY_MODES and _in_colour(image))  # which reads pixels, until one is
             if image.mode.startswith("I"):
-                highest = max(highest, int(np.asarray(image).max()))
+                highest = max(highest, int(np.quantile(np.asarray(image), 0.999)))
+    if several:
+        came = f"{len(several)} files have several pages or frames, of which only the first is read: {several[0]}"
+        warnings.warn(f"{came} ...", stacklevel=3)
     return colour, 2 ** highest.bit_length() - 1
+
+
+def _in_colour(image: Image.Image) -> bool:
+    pixels = np.asarray(image.convert("RGB"))
+    return bool((pixels != pixels[..., :1]).any())
 
 
 def _pixels(file: Path, shape: tuple[int, int], colour: bool, white: int) -> np.ndarray:
     """(C, height, width) uint8"""
     with _opened(file) as image:
+        if any("RGB" in str(tile) and ";16" in str(tile) for tile in image.tile):
+            raise ValueError("16 bits a colour, of which the upper 8 would be read: black, where 12 are used")
         image = ImageOps.exif_transpose(image)  # cameras store "turn me", which would leave the images unaligned
         values = np.asarray(image)
         if image.mode == "F" or values.min() < 0:
             raise ValueError("fractional or negative intensities, whose black and white are unknown")
         if image.mode.startswith("I"):
-            image = Image.fromarray((values * (255 / white)).round().astype(np.uint8))
+            image = Image.fromarray((values * (255 / white)).round().clip(max=255).astype(np.uint8))
         image = image.convert("RGB" if colour else "L").resize(shape[::-1], Image.Resampling.LANCZOS)
     pixels = np.asarray(image)  # (H, W) or (H, W, 3)
     return pixels.transpose(2, 0, 1) if colour else pixels[None]

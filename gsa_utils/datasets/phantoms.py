@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.random import RandomState
 
-from gsa_utils.arguments import Size, bad_value, describe, height_and_width, unknown_name
+from gsa_utils.arguments import Size, bad_value, check_whole, describe, height_and_width, unknown_name
 from gsa_utils.images import ImageSet
 
 Array = np.ndarray
@@ -176,8 +176,7 @@ def make_phantom(name: str, count: int, size: Size = 32, seed: int = 0, labels: 
     height, width = height_and_width("size", size)
     if min(height, width) < 16:
         raise bad_value("size", size, "at least 16 pixels a side")
-    if count < 2:
-        raise bad_value("count", count, "at least 2 images")
+    check_whole("count", count, 2)
     random, phantom = RandomState(seed), PHANTOMS[name]
     balanced = np.arange(count) % 2
     random.shuffle(balanced)

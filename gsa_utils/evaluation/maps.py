@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
-from gsa_utils.arguments import bad_value, describe
+from gsa_utils.arguments import as_map, bad_value, describe, instance_of
 from gsa_utils.images import ImageSet
 
 
@@ -27,11 +27,10 @@ def localisation(weight_map: Float[Tensor, "height width"], region: Bool[Tensor,
     Raises:
         ValueError: sizes that differ, a region that is empty or everything, weights that are negative or not finite.
     """
-    weights, inside = weight_map.detach().double().cpu(), region.cpu()
-    if weights.ndim != 2 or inside.shape != weights.shape or inside.dtype != torch.bool:
-        raise bad_value(
-            "region", describe(inside), f"a bool tensor of the map's shape {tuple(weights.shape)}, two-dimensional"
-        )
+    weights = as_map("weight_map", weight_map)
+    if not isinstance(region, Tensor) or region.shape != weights.shape or region.dtype != torch.bool:
+        raise bad_value("region", describe(region), f"a bool tensor of the map's shape {tuple(weights.shape)}")
+    inside = region.cpu()
     if not torch.isfinite(weights).all() or weights.min() < 0:
         raise bad_value(
             "weight_map", f"values from {weights.min():g} to {weights.max():g}", "finite weights, none negative"
@@ -57,8 +56,8 @@ def effective_area(weight_map: Float[Tensor, "height width"]) -> float:
     Raises:
         ValueError: weights that are negative, not finite, or all zero.
     """
-    weights = weight_map.detach().double().cpu()
-    if weights.ndim != 2 or not torch.isfinite(weights).all() or weights.min() < 0 or not weights.any():
+    weights = as_map("weight_map", weight_map)
+    if not torch.isfinite(weights).all() or weights.min() < 0 or not weights.any():
         raise bad_value(
             "weight_map", describe(weight_map), "a map (H, W) of finite weights, none negative, not all zero"
         )
@@ -73,7 +72,7 @@ def stability(maps: Iterable[Float[Tensor, "height width"]]) -> float:
     Raises:
         ValueError: fewer than two maps, or maps of different sizes, NaN or infinity.
     """
-    maps = [m.detach().float().cpu() for m in maps]
+    maps = [as_map("maps", m) for m in instance_of("maps", maps, Iterable, "a list of maps (H, W)")]
     if len(maps) < 2:
         raise bad_value("maps", f"{len(maps)} map(s)", "at least two")
     if any(m.shape != maps[0].shape for m in maps):
@@ -96,9 +95,9 @@ def alignment(images: ImageSet | Num[Tensor, "n channels height width"]) -> floa
         ValueError: fewer than two images, NaN or infinity.
     """
     images = images.images if isinstance(images, ImageSet) else images
-    if images.ndim != 4 or len(images) < 2:
+    if not isinstance(images, Tensor) or images.ndim != 4 or len(images) < 2:
         raise bad_value("images", describe(images), "at least two images (N, C, H, W)")
-    total, score = torch.zeros(images[0].numel(), device=images.device), 0.0
+    total, score = torch.zeros(images[0].numel(), dtype=torch.float64, device=images.device), 0.0
     for batch in images.split(1024):
         total += _standardised(batch).sum(dim=0)
     for batch in images.split(1024):
@@ -109,7 +108,7 @@ def alignment(images: ImageSet | Num[Tensor, "n channels height width"]) -> floa
 
 
 def _standardised(batch: Tensor) -> Float[Tensor, "batch pixels"]:
-    x = batch.float().flatten(1)
+    x = batch.double().flatten(1)
     if not torch.isfinite(x).all():
         raise bad_value("images", "NaN or infinite values", "finite intensities")
     x = x - x.mean(dim=1, keepdim=True)

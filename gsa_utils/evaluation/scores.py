@@ -9,13 +9,14 @@ from jaxtyping import Float, Int
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from gsa_utils.arguments import bad_value, describe
+from gsa_utils.arguments import bad_value, describe, instance_of
 from gsa_utils.images import ImageSet
 
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[nn.Module]:
     """Within it `model` is in evaluation mode; afterwards each of its modules is in the mode that it came in."""
+    instance_of("model", model, nn.Module, "an nn.Module")
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -43,6 +44,7 @@ def predict(model: nn.Module, image_set: ImageSet, batch_size: int = 256) -> Flo
     Raises:
         ValueError: a model that does not return a logit for each class.
     """
+    instance_of("image_set", image_set, ImageSet, "an ImageSet")
     return _logits(model, image_set, batch_size).softmax(dim=1)
 
 
@@ -54,7 +56,7 @@ def evaluate(model: nn.Module, image_set: ImageSet, batch_size: int = 256) -> di
     Raises:
         ValueError: a set without images of every class, for which AUROC is not defined.
     """
-    if not isinstance(image_set, ImageSet) or min(image_set.class_counts) == 0:
+    if min(instance_of("image_set", image_set, ImageSet, "an ImageSet").class_counts) == 0:
         expected = "an ImageSet with images of every class; AUROC is not defined otherwise"
         raise bad_value("image_set", f"{image_set!r:.80}", expected)
     return scores(_logits(model, image_set, batch_size), image_set.labels.cpu())
@@ -62,8 +64,9 @@ def evaluate(model: nn.Module, image_set: ImageSet, batch_size: int = 256) -> di
 
 def scores(logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> dict[str, float]:
     """Accuracy, AUROC and mean cross-entropy loss, as `evaluate` gives them, of logits and labels on the CPU."""
+    right = (logits.argmax(dim=1) == labels).float().where(~logits.isnan().any(dim=1), torch.nan)
     return {
-        "accuracy": (logits.argmax(dim=1) == labels).float().mean().item(),
+        "accuracy": right.mean().item(),
         "auroc": _auroc(logits, labels),
         "loss": F.cross_entropy(logits, labels).item(),
     }

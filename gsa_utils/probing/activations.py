@@ -19,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from gsa_utils.arguments import bad_value, check_whole, describe, unknown_name
+from gsa_utils.arguments import bad_value, check_whole, describe, instance_of, unknown_name
 from gsa_utils.evaluation.scores import device_of, eval_mode
 from gsa_utils.files import checksum, whole_file
 from gsa_utils.images import ImageSet
@@ -55,6 +55,7 @@ def frozen_activations(
         ValueError: an unknown layer, one that a pass does not come through, whose output is no (N, C, h, w) tensor, or
             holds what is no finite number or too large for half precision; images that are none; a damaged file.
     """
+    instance_of("network", network, nn.Module, "an nn.Module")
     pixels, layers = _pixels(images), _names(layers, network)
     check_whole("batch_size", batch_size, 1)
     with tqdm(total=len(pixels), desc=_NAME, unit="image", disable=not progress) as bar:

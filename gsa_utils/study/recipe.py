@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from numbers import Real
 
 from jaxtyping import Float
 from torch import Tensor
@@ -35,6 +36,7 @@ LEAST = {"rank": 1, "shift": 0, "maps": 1, "jitter": 0}  # of whole numbers
 LEAST_OR_ALL = dict.fromkeys(("size", "images", "train_images", "valid_images"), 1) | {"fold": 0}
 FOLDS, VALID = 5, 0.2  # tested is one fold of so many; of the other people this share chooses
 FIT_SETTINGS = ("epochs", "batch_size", "lr", "attention_lr", "weight_decay", "seed")
+NUMBERS = ("strength", "area", "marker", "share")
 SWITCHES = ("fast", "shuffled", "keep", "decoys")
 CENTRE = (0.5, 0.4)  # of planted patches, as shares of height and width: in chests beside the heart
 
@@ -104,18 +106,24 @@ class Recipe:
             value = getattr(self, argument)
             if value is not None or argument not in LEAST_OR_ALL:
                 check_whole(argument, value, least)
+        self._check_kinds()
+        self._check_combinations()
+
+    def _check_kinds(self) -> None:
+        if not isinstance(self.at, str):
+            raise bad_value("at", repr(self.at), "a place by name")
+        for argument in NUMBERS:
+            if not isinstance(value := getattr(self, argument), Real) or isinstance(value, bool) or not 0 <= value <= 1:
+                raise bad_value(argument, repr(value), "a number from 0 to 1")
         for argument in SWITCHES:
             if not isinstance(value := getattr(self, argument), bool):
                 raise bad_value(argument, repr(value), "true or false")
-        self._check_combinations()
 
     def _check_combinations(self) -> None:
         if self.fold is not None and self.fold >= FOLDS:
             raise bad_value("fold", self.fold, f"a whole number below {FOLDS}")
         if self.area and self.fold is None:
             raise bad_value("area", self.area, "0 without a fold: patches are planted into sets that are divided anew")
-        if not 0 <= self.marker <= 1:
-            raise bad_value("marker", self.marker, "a share of the images, 0 to 1")
         if self.marker and (self.fold is None or self.area):
             raise bad_value("marker", self.marker, "0 without a fold, and 0 where a patch is planted (area)")
         if self.share != 0 if self.ranking is None else not 0 < self.share < 1:

@@ -2,10 +2,11 @@
 
 import math
 from numbers import Real
+from os import PathLike
 
 from torch import nn
 
-from gsa_utils.arguments import bad_value, check_positive, check_whole, describe
+from gsa_utils.arguments import bad_value, check_path, check_positive, check_whole, describe, instance_of
 from gsa_utils.images import ImageSet
 from gsa_utils.training.state import weight_maps
 
@@ -28,8 +29,11 @@ def check_settings(**settings: object) -> dict[str, int | float]:
     return {name: value.item() if hasattr(value, "item") else value for name, value in settings.items()}
 
 
-def check_sets(train: ImageSet, valid: ImageSet) -> None:
-    """Raise a ValueError unless these are two sets that one model can be trained and scored on."""
+def check_given(model: nn.Module, train: ImageSet, valid: ImageSet, folder: str | PathLike | None) -> None:
+    """Raise a ValueError unless these are a model, two sets that it can be trained and scored on, and a path if any."""
+    instance_of("model", model, nn.Module, "an nn.Module")
+    if folder is not None:
+        check_path("checkpoint_dir", folder)
     for argument, image_set in (("train", train), ("valid", valid)):
         if not isinstance(image_set, ImageSet):
             raise bad_value(argument, describe(image_set), "an ImageSet")

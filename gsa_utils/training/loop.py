@@ -23,7 +23,7 @@ from gsa_utils.evaluation.scores import check_logits, evaluate
 from gsa_utils.images import ImageSet
 from gsa_utils.training import processes
 from gsa_utils.training.checkpoints import Checkpoint
-from gsa_utils.training.checks import check_finite, check_reached, check_sets, check_settings
+from gsa_utils.training.checks import check_finite, check_given, check_reached, check_settings
 from gsa_utils.training.state import KEEP, Standardised, TrainingRun, TrainingState, place_weights, standardises
 
 
@@ -71,7 +71,7 @@ def fit(
             checkpoint_dir.
         OSError: a checkpoint that cannot be written; the one before it stays.
     """
-    check_sets(train, valid)
+    check_given(model, train, valid, checkpoint_dir)
     settings = check_settings(
         epochs=epochs, batch_size=batch_size, lr=lr, attention_lr=attention_lr, weight_decay=weight_decay, seed=seed
     )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from gsa_utils.arguments import bad_value, describe
 from gsa_utils.attention import WeightMap
 from gsa_utils.networks.pooling import AttentivePooling
 from gsa_utils.networks.pretrained import Preparation
@@ -32,6 +33,8 @@ class Standardised(nn.Module):
         self.register_buffer("deviation", torch.tensor(deviation))
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
+        if not x.is_floating_point():  # bytes would be 255 times too bright, and give other logits without a word
+            raise bad_value("x", describe(x), "images in [0, 1] as ImageSet.to_float() gives them")
         return self.model((x - self.mean) / self.deviation)
 
 

@@ -1,5 +1,8 @@
 """Image sets from a folder of your own: what arrives, and what is refused."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import torch
@@ -19,7 +22,7 @@ def folder(tmp_path):
     """Two classes of ten grey images: 10 ... 19 in "ill", 110 ... 119 in "well"; a person has two images of a class."""
     for label, name in enumerate(("ill", "well")):
         for i in range(10):
-            draw(tmp_path / name / f"p{label}{i // 2}_{i}.png", 100 * label + 10 + i)
+            draw(tmp_path / name / f"p{label}{i // 2}{'ab'[i % 2]}.png", 100 * label + 10 + i)
     return tmp_path
 
 
@@ -70,8 +73,8 @@ def test_misnamed_split_folders_are_not_taken_for_classes(names, named, tmp_path
 
 
 def test_an_image_without_a_patient_is_named(folder):
-    with pytest.raises(ValueError, match=r"groups: got None for .*p00_0\.png, expected a person or patient"):
-        load_image_folder(folder, 8, groups=lambda file: None if file.stem == "p00_0" else file.stem)
+    with pytest.raises(ValueError, match=r"groups: got None for .*p00a\.png, expected a person or patient"):
+        load_image_folder(folder, 8, groups=lambda file: None if file.stem == "p00a" else file.stem)
 
 
 def test_a_patient_in_two_split_folders_is_refused_by_name(tmp_path):
@@ -145,8 +148,75 @@ def test_other_files_are_left_out_with_a_warning_and_hidden_ones_in_silence(fold
     load_image_folder(folder, 8)
     assert not recwarn.list
     (folder / "ill" / "scan.dcm").touch()
-    with pytest.warns(UserWarning, match=r"left out 1 of 21 files, no images: .*scan\.dcm"):
+    with pytest.warns(UserWarning, match=r"left out 1 of 21 files and links, no images of a class: .*scan\.dcm"):
         assert len(load_image_folder(folder, 8)) == 14
+
+
+def test_images_beside_the_class_folders_and_linked_folders_are_left_out_with_a_warning(folder, tmp_path_factory):
+    draw(folder / "loose.png", 0)
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    draw(elsewhere / "far.png", 0)
+    (folder / "ill" / "linked").symlink_to(elsewhere, target_is_directory=True)
+    with pytest.warns(UserWarning, match=r"left out 2 of 22 files and links"):
+        assert len(load_image_folder(folder, 8)) == 14
+
+
+def test_pages_and_frames_behind_the_first_are_said_to_be_left_out(folder):
+    first, second = Image.new("L", (20, 20), 10), Image.new("L", (20, 20), 200)
+    first.save(folder / "ill" / "pages.tif", save_all=True, append_images=[second])
+    with pytest.warns(UserWarning, match=r"1 files have several pages or frames, .*first is read: .*pages\.tif"):
+        load_image_folder(folder, 8)
+
+
+@pytest.mark.parametrize(
+    ("names", "warned"),
+    [
+        ([f"{person:03}_{shot}" for person in range(8) for shot in range(2)], True),
+        ([f"person{person}-virus-{shot}" for person in range(8) for shot in range(2)], True),
+        ([f"scan_{number}" for number in range(16)], False),  # all begin alike, but not with a number
+        ([f"{number:03}_t2" for number in range(16)], False),  # one image each
+        ([f"week{number % 2}_{number}" for number in range(16)], False),  # two are no people
+    ],
+)
+def test_names_that_look_like_people_are_pointed_out_where_no_groups_are_given(names, warned, tmp_path, recwarn):
+    for number, name in enumerate(names):
+        draw(tmp_path / "ab"[number % 2] / f"{name}.png", number)
+    load_image_folder(tmp_path, 8)
+    said = [str(warning.message) for warning in recwarn.list]
+    assert len(said) == warned
+    assert all("16 of 16 images share the start of their name" in words and "groups=" in words for words in said)
+    recwarn.clear()
+    load_image_folder(tmp_path, 8, groups=lambda file: file.name)
+    assert not recwarn.list
+
+
+def test_grey_images_stored_in_colour_stay_grey(folder):
+    draw(folder / "ill" / "zzz.png", (90, 90, 90, 255), "RGBA")
+    assert load_image_folder(folder, 8).images.shape[1] == 1
+
+
+def test_a_burnt_in_pixel_does_not_darken_deep_scans(tmp_path):
+    ramp = np.linspace(0, 4095, 4096).round().astype(np.uint16).reshape(64, 64)
+    for name in ("a", "b"):
+        (tmp_path / "train" / "x").mkdir(parents=True, exist_ok=True)
+        scan = ramp.copy()
+        scan[0, 0] = 65535 if name == "b" else 0
+        Image.fromarray(scan).save(tmp_path / "train" / "x" / f"{name}.png")
+    for image in load_image_folder(tmp_path, 64).images[:, 0].float():
+        assert image.mean() == pytest.approx(127.5, abs=1)
+        assert image.max() == 255
+
+
+def test_deep_colour_is_refused_by_file_for_its_lower_bits_would_be_lost(folder):
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    pixels = b"".join(b"\0" + np.full((4, 3), 4000, ">u2").tobytes() for _ in range(4))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0))
+    png = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
+    (folder / "ill" / "deep.png").write_bytes(png)
+    with pytest.raises(ValueError, match=r"path: got .*deep\.png, which cannot be read \(16 bits a colour"):
+        [load_image_folder(folder, 8, split) for split in SPLITS]
 
 
 @pytest.mark.parametrize("content", [b"not an image", None], ids=["no image", "cut short"])

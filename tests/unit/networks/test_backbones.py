@@ -71,7 +71,7 @@ def test_one_global_seed_gives_the_same_initial_weights(name):
         ({"name": None}, ["name: got", "googlenet"]),
         ({"image_size": 15}, ["image_size: got 15", "16"]),
         ({"image_size": (28, 8)}, ["image_size: got (28, 8)", "16"]),
-        ({"in_channels": 0}, ["in_channels: got 0", "1 for grey"]),
+        ({"in_channels": 0}, ["in_channels: got 0", "at least 1"]),
         ({"num_classes": 1}, ["num_classes: got 1", "at least 2"]),
     ],
 )

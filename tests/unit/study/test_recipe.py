@@ -37,7 +37,7 @@ TINY = {"dataset": "phantom-chest", "size": 16, "train_images": 12, "valid_image
         ({"area": 0.1, "strength": 0.2}, "area: got 0.1, expected 0 without a fold"),
         ({"marker": 0.9}, "marker: got 0.9, expected 0 without a fold"),
         ({"marker": 0.9, "fold": 0, "area": 0.1, "strength": 0.2}, "marker: got 0.9, expected 0 without a fold, and 0"),
-        ({"marker": 1.5, "fold": 0}, "marker: got 1.5, expected a share"),
+        ({"marker": 1.5, "fold": 0}, "marker: got 1.5, expected a number from 0 to 1"),
         ({"seed": True}, "seed: got True"),
         ({"lr": "fast"}, "lr: got 'fast'"),
     ],
