@@ -50,7 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
     out = options.out or options.config.parent
     try:
         recipes = _share(load_grid(options.config), options.part)
-        missing = [recipe for recipe in recipes if recipe not in finished(out)]
+        done = finished(out)
+        missing = [recipe for recipe in recipes if recipe not in done]
         print(f"{len(recipes)} runs, {len(missing)} of them missing in {out}", flush=True)
         if options.list:
             print(*missing, sep="\n")

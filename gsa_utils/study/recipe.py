@@ -58,6 +58,7 @@ class Recipe:
         marker: the agreement of the marker of this `strength` that `plant_marker` plants into the "corner" of the
             images of a fold, which keep their labels; 0 plants none.
         train_images, valid_images: how many, with the classes' shares kept; None for all.
+        rank: of the pixel features; a set of fewer images has as many as these.
         fast: compute the CNN in half precision where the processor does that itself (`native_bfloat16`), else in
             float32; a result says which it was.
         shift: every image is moved by up to so many pixels up or down and left or right, in all splits.

@@ -173,7 +173,8 @@ def _learned(recipe: Recipe) -> Tensor:
 def _weight_map(recipe: Recipe, train: ImageSet) -> WeightMap:
     if recipe.attention in CLASSIFIERS:
         hidden, kernel_size = CLASSIFIERS[recipe.attention]
-        return GlobalSpatialAttention(pixel_features(train, recipe.rank), hidden, kernel_size, recipe.maps)
+        rank = min(recipe.rank, len(train) * train.images.shape[1])  # few people in a fold leave few images
+        return GlobalSpatialAttention(pixel_features(train, rank), hidden, kernel_size, recipe.maps)
     weight_map = FreeMap(tuple(train.images.shape[-2:]), recipe.maps)
     if recipe.attention == "region":
         if train.region is None:

@@ -39,6 +39,12 @@ def test_squeeze_and_excitation_has_no_map():
     assert run(Recipe(**TINY, attention="se")).weight_map is None
 
 
+def test_a_map_of_a_set_with_fewer_images_than_the_rank_sees_them_all():
+    recipe = replace(Recipe(**TINY, attention="mlp"), rank=64)
+    _, weight_map = build(recipe, load_image_set(recipe.dataset, size=recipe.size).subset(torch.arange(10)))
+    assert weight_map.features.shape[1] == 10
+
+
 def test_the_true_region_is_shown_as_a_constant_map():
     recipe = Recipe(**TINY, attention="region")
     train = load_image_set(recipe.dataset, size=recipe.size)
