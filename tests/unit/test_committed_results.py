@@ -181,30 +181,66 @@ def corrected(ours: pd.DataFrame, theirs: pd.DataFrame) -> tuple[list[float], fl
     assert n == d.count() >= 5
     error = np.sqrt((1 / n + ours["tested_on"].sum() / ours["trained_on"].sum()) * d.var())
     ends = d.mean() + np.array([-1, 1]) * student_t.ppf(0.975, n - 1) * error
-    return [d.mean(), *ends], 2 * student_t.sf(abs(d.mean()) / error, n - 1), (d > 0).sum()
+    p = 2 * student_t.sf(abs(d.mean()) / error, n - 1) if error else 1.0  # pairs that are all equal
+    return [d.mean(), *ends], p, (d > 0).sum()
 
 
-def phase_gain(arm: str, **cell: object) -> tuple[float, float, float]:
-    """In points of AUROC over no map: each fold's trial of the lowest validation loss, and the corrected interval."""
-    usual = {"strength": 0.12, "area": 0.04, "jitter": 0, "train_images": 250, "decoys": False}
+STILL = [{"strength": level, "area": area} for level in (0.03, 0.06, 0.12, 0.24) for area in (0.01, 0.04, 0.16)]
+OTHERS = [{"jitter": pixels} for pixels in (4, 9, 18)] + [{"decoys": True}] + [{"train_images": n} for n in (100, 640)]
+
+
+@cache
+def phase_runs() -> pd.DataFrame:
+    """Each arm's trial of the lowest validation loss on each fold of each cell."""
     table = pd.read_csv(ROOT / "results" / "phase" / "runs.csv")
-    for column, value in (usual | cell).items():
+    arm = ["strength", "area", "jitter", "train_images", "decoys", "attention", "seed", "fold"]
+    return table.loc[table.groupby(arm)["valid_loss"].idxmin()]
+
+
+def phase_gain(arm: str, other: str = "none", **cell: object) -> tuple[float, float, float]:
+    """One arm over another in points of AUROC, with the corrected interval."""
+    table = phase_runs()
+    for column, value in (
+        {"strength": 0.12, "area": 0.04, "jitter": 0, "train_images": 250, "decoys": False} | cell
+    ).items():
         table = table[table[column] == value]
-    best = table.loc[table.groupby(["attention", "seed", "fold"])["valid_loss"].idxmin()]
-    ours, none = (best[best["attention"] == name].set_index(["seed", "fold"]) for name in (arm, "none"))
-    return corrected(ours, none)[0]
+    ours, theirs = (table[table["attention"] == name].set_index(["seed", "fold"]) for name in (arm, other))
+    return corrected(ours, theirs)[0]
+
+
+def test_lesson_04_where_one_shared_map_gains_over_none():
+    gains = {tuple(cell.values()): phase_gain("mlp", **cell) for cell in STILL}
+    assert {cell for cell, (_, low, _) in gains.items() if low > 0} == {(0.06, 0.16), (0.06, 0.04), (0.12, 0.01)}
+    assert all(high >= 0 for _, _, high in gains.values())
+    assert [round(phase_gain("mlp", jitter=pixels)[0]) for pixels in (9, 18)] == [21, 14]
+    assert [phase_gain("mlp", jitter=pixels)[1] > 0 for pixels in (4, 9, 18)] == [False, True, True]
 
 
 @pytest.mark.parametrize(
-    ("line", "cell"),
-    [(f"moved by {pixels} ", {"jitter": pixels}) for pixels in (0, 4, 9, 18)]
-    + [("decoys ", {"decoys": True})]
-    + [(f"{images} images ", {"train_images": images}) for images in (100, 250, 640)],
+    ("name", "rival"), [("free map", "free"), ("coordinates", "coordinates"), ("four queries", "attentive")]
 )
-def test_lesson_04_gains_over_no_map(line, cell):
-    shown = numbers(printed("04").replace("  coordinates", " ").replace("  four queries", " "), line, "one shared map")
-    arms = ("mlp", "coordinates", "attentive")
-    assert shown == pytest.approx([number for arm in arms for number in phase_gain(arm, **cell)], abs=0.0501)
+def test_lesson_04_one_shared_map_over_its_rivals(name, rival):
+    gains = [phase_gain("mlp", rival, **cell) for cell in STILL + OTHERS]
+    ahead = [mean for mean, low, _ in gains if low > 0]
+    ends = [round(min(ahead)), round(max(ahead))] if ahead else []
+    expected = [len(ahead), len(gains), *ends, sum(high < 0 for *_, high in gains)]
+    (line,) = (line for line in printed("04").splitlines() if line.startswith(f"over {name}:"))
+    assert list(map(int, re.findall(r"\d+", line))) == expected
+
+
+@pytest.mark.parametrize("images", [100, 250, 640])
+def test_lesson_04_gain_by_the_number_of_images(images):
+    assert numbers(printed("04"), f"{images} images") == pytest.approx(
+        phase_gain("mlp", train_images=images), abs=0.0501
+    )
+
+
+def test_lesson_04_discs_that_are_as_visible_fare_alike():
+    still = phase_runs().query("train_images == 250 & jitter == 0 & ~decoys")
+    means_of = still.groupby(["strength", "area", "attention"])["auroc"].mean()
+    for line, cell in {"1.9, disc of   1%": (0.06, 0.01), "3.8, disc of  16%": (0.06, 0.16)}.items():
+        means = means_of[cell]
+        assert numbers(printed("04"), line) == pytest.approx([means["none"], means["mlp"]], abs=0.00501)
 
 
 @pytest.mark.parametrize(
