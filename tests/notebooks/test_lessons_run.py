@@ -31,6 +31,19 @@ def numbers(text: str, line: str) -> list[float]:
     return [float(number) for number in re.findall(r"[-+]?\d+\.\d+", found)]
 
 
+def solved(number: str, folder: Path) -> Path:
+    """A copy of the lesson in which each untouched exercise holds the folded solution."""
+    (lesson,) = run.lessons(NOTEBOOKS, [number])
+    notebook = nbformat.read(lesson, as_version=4)
+    folded = re.compile(r"<summary>Solution</summary>\s*```python\n(.*?)```", re.DOTALL)
+    solutions = [found[1] for cell in notebook.cells if (found := folded.search(cell.source))]
+    untouched = [cell for cell in notebook.cells if "your turn" in cell.source]
+    for cell, solution in zip(untouched, solutions, strict=True):
+        cell.source = f"{solution}\n\n{cell.source.splitlines()[-1]}"
+    nbformat.write(notebook, folder / lesson.name)
+    return folder / lesson.name
+
+
 @pytest.fixture
 def real_set():
     """The name of a real set, or a skip that says why there is none."""
@@ -60,15 +73,7 @@ def test_lesson_02_finds_the_mouth_of_larger_faces():
 
 
 def test_lesson_03_finds_the_macula_with_what_the_learner_wrote(tmp_path):
-    (lesson,) = run.lessons(NOTEBOOKS, ["03"])
-    notebook = nbformat.read(lesson, as_version=4)
-    folded = re.compile(r"<summary>Solution</summary>\s*```python\n(.*?)```", re.DOTALL)
-    solutions = [found[1] for cell in notebook.cells if (found := folded.search(cell.source))]
-    untouched = [cell for cell in notebook.cells if "your turn" in cell.source]
-    for cell, solution in zip(untouched, solutions, strict=True):
-        cell.source = f"{solution}\n\n{cell.source.splitlines()[-1]}"
-    nbformat.write(notebook, tmp_path / lesson.name)
-    text = printed("03", tmp_path / lesson.name, dataset="phantom-retina", epochs=12, seed=1)
+    text = printed("03", solved("03", tmp_path), dataset="phantom-retina", epochs=12, seed=1)
     assert re.findall(r"^Exercise 3.\d: (\w+)", text, re.MULTILINE) == ["right"] * 4
     losses, maps = map(float, re.findall(r"loop and fit differ by at most (\S+), the maps by (\S+)", text)[0])
     assert losses < 1e-5
@@ -79,6 +84,16 @@ def test_lesson_03_finds_the_macula_with_what_the_learner_wrote(tmp_path):
     assert ours > free + 0.05
     change, gap = (float(x) for x in re.findall(r"\|change\| (\S+), largest \|change - formula\| (\S+)", text)[0])
     assert gap <= 1e-5 * change
+
+
+def test_lesson_04_finds_a_patch_in_phantoms_and_counts_the_guesses_of_the_learner(tmp_path):
+    text = printed("04", solved("04", tmp_path), dataset="phantom-retina", images=400, brightness=[0.15], epochs=15)
+    assert re.findall(r"^Exercise 4.\d: (\w+)", text, re.MULTILINE) == ["right", "noted"]
+    _, with_map = numbers(text, "brightness 0.15:")
+    assert with_map > 0.9
+    counts = re.findall(r"your rule is right in (\d+) of (\d+) cells", text)
+    assert [int(cells) for _, cells in counts] == [12, 5]
+    assert all(0 < int(right) <= int(cells) for right, cells in counts)
 
 
 def test_lesson_05_reads_a_phantom_by_shared_maps_that_the_average_cannot_read():
