@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gsa_utils.arguments import Size, bad_value, check_path, height_and_width, unknown_name
-from gsa_utils.datasets.reader import IMAGE_SUFFIXES, Reader
+from gsa_utils.files.reader import IMAGE_SUFFIXES, Reader
 from gsa_utils.images import SPLITS, ImageSet, split_in_three
 
 # Other people's names for split folders: taken for classes, they would teach a model to tell training from testing.

@@ -102,7 +102,7 @@ def _network() -> nn.Module:
 
 def _activations(image_set: ImageSet, folder: Path) -> dict[int, Float16[Tensor, "n c h w"]]:
     """Computed once and kept in the folder; where memory does not suffice, by half as many images at a time."""
-    layers, batch_size = {grid: LAYERS[grid] for grid in GRIDS}, 32
+    layers, batch_size = {grid: LAYERS[grid] for grid in GRIDS}, 8
     while True:
         try:
             kept = frozen_activations(

@@ -13,7 +13,7 @@ import torch
 from tqdm.auto import tqdm
 
 from gsa_utils.arguments import Size, bad_value, check_path
-from gsa_utils.datasets.reader import IMAGE_SUFFIXES, Reader
+from gsa_utils.files.reader import IMAGE_SUFFIXES, Reader
 from gsa_utils.images import SPLITS, ImageSet
 
 LEAST = 10  # images of a class, two in each of five folds

@@ -15,7 +15,7 @@ from gsa_utils.study.comparison import FoldDifference
 
 ALIGNED, PARTLY = 0.055, 0.125  # median offset, as a share of the side, up to which images are called so
 FURTHEST = 0.25  # offsets that are tried, as a share of the side
-HEAVY = 1.5  # mean weight of a zone from which a shortcut is suspected: half as much again as the average
+HEAVY = 2.0  # mean weight of a zone from which a shortcut is suspected (a corner of the London faces has 1.6)
 _SIDE, _MOST = 64, 1000  # pixels and images that alignment is measured on
 
 
@@ -142,7 +142,7 @@ def zones(size: tuple[int, int], share: float = 0.2) -> dict[str, Bool[Tensor, "
 
 
 def shortcut_alarm(maps: Float[Tensor, "n height width"]) -> dict[str, float]:
-    """Zones at the border in which the mean map puts HEAVY weights, and how heavy: no proof, a place to look at.
+    """Zones at the border where the mean map is heavier than HEAVY, and how heavy: no proof, a place to look at.
 
     Args:
         maps: of the folds, mean 1 each.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gsa_utils.datasets.folder import load_image_folder
-from gsa_utils.datasets.reader import Reader
+from gsa_utils.files.reader import Reader
 
 pydicom = pytest.importorskip("pydicom")
 

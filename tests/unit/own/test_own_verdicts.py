@@ -54,4 +54,4 @@ def test_a_heavy_corner_raises_the_alarm_and_an_even_map_does_not():
     maps[:, :4, -4:] = 6
     alarm = shortcut_alarm(maps / maps.mean(dim=(1, 2), keepdim=True))
     assert list(alarm) == ["top right corner"]
-    assert alarm["top right corner"] > 1.5
+    assert alarm["top right corner"] > 2
