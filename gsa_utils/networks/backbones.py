@@ -56,13 +56,14 @@ def build_backbone(
         raise bad_value("image_size", image_size, "at least 16 pixels a side")
     check_whole("in_channels", in_channels, 1)
     check_whole("num_classes", num_classes, 2)
-    if not pretrained:
-        return FAMILIES[name].build(in_channels, num_classes)
-    if name not in PUBLISHED:
+    if pretrained and name not in PUBLISHED:
         raise bad_value("pretrained", f"True for {name!r}", f"False, or one of {', '.join(PUBLISHED)}")
-    if in_channels not in (1, 3):
+    if pretrained and in_channels not in (1, 3):
         raise bad_value("in_channels", in_channels, "1 or 3, as the weights are for colour")
-    return build_pretrained(name, num_classes)
+    model = build_pretrained(name, num_classes) if pretrained else FAMILIES[name].build(in_channels, num_classes)
+    # What a saved model needs to be built again.
+    model.built_as = {"name": name, "in_channels": in_channels, "num_classes": num_classes, "pretrained": pretrained}
+    return model
 
 
 def _stem(in_channels: int, out_channels: int) -> nn.Conv2d:

@@ -53,6 +53,7 @@ def replace_pooling(model: nn.Module, backbone: str, pooling: nn.Module, times: 
         model.features.add_module(average.rpartition(".")[2], last)
     else:
         model.set_submodule(average, pooling)
+    model.built_as = getattr(model, "built_as", {}) | {"pooling_times": times}
     before = model.get_submodule(linear)
     model.set_submodule(linear, nn.Linear(times * before.in_features, before.out_features))
     return model

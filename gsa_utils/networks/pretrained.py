@@ -61,14 +61,18 @@ class Preparation(nn.Module):
         return f"{self.size}, mean={self.mean.flatten().tolist()}, deviation={self.deviation.flatten().tolist()}"
 
 
-def build_pretrained(name: str, num_classes: int) -> nn.Module:
-    """The network of `PUBLISHED[name]`, its submodules under their own names; `build_backbone` says the rest."""
+def build_pretrained(name: str, num_classes: int, download: bool = True) -> nn.Module:
+    """The network of `PUBLISHED[name]`, its submodules under their own names; `build_backbone` says the rest.
+
+    Args:
+        download: False leaves the weights random, for those that a file brings.
+    """
     import torchvision.models as zoo
 
     model, head, _ = PUBLISHED[name]
     weights, folder = zoo.get_model_weights(model).DEFAULT, f"{torch.hub.get_dir()}/checkpoints"
     try:
-        network = zoo.get_model(model, weights=weights)
+        network = zoo.get_model(model, weights=weights) if download else _without_weights(model)
     except Exception as error:  # a network or a damaged file fails in many ways
         raise DataUnavailable(
             f"{weights} could neither be read from {folder} nor downloaded from {weights.url} ({error}). Put that file "
@@ -81,6 +85,14 @@ def build_pretrained(name: str, num_classes: int) -> nn.Module:
     network.prepare = Preparation(*expected.crop_size, expected.mean, expected.std)
     network.register_forward_pre_hook(_prepare)
     return network
+
+
+def _without_weights(model: str) -> nn.Module:
+    import torchvision.models as zoo
+
+    # GoogLeNet as its weights make it: with their own scaling of images, without the heads that only training needs.
+    settings = {"transform_input": True, "aux_logits": False, "init_weights": False} if model == "googlenet" else {}
+    return zoo.get_model(model, weights=None, **settings)
 
 
 def _prepare(network: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

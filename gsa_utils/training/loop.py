@@ -93,7 +93,7 @@ def fit(
     loader = processes.batches_of(train, batch_size, order, accelerator)
     prepared, optimiser, loader = accelerator.prepare(model, optimiser, loader)
 
-    run = TrainingRun(model)
+    run = TrainingRun.of(model, train)
     state = TrainingState(run, optimiser, scheduler, keep)
     folder = checkpoint_dir if accelerator.is_main_process else None
     settings |= {"keep": keep, "processes": accelerator.num_processes, "precision": accelerator.mixed_precision}

@@ -12,6 +12,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from gsa_utils.arguments import bad_value, describe
 from gsa_utils.attention import WeightMap
+from gsa_utils.files import checksum
+from gsa_utils.images import ImageSet
 from gsa_utils.networks.pooling import AttentivePooling
 from gsa_utils.networks.pretrained import Preparation
 
@@ -43,6 +45,30 @@ def standardises(model: nn.Module) -> bool:
     return isinstance(model, Standardised) or any(isinstance(part, Preparation) for part in model.modules())
 
 
+@dataclass(frozen=True)
+class TrainedOn:
+    """What a model was trained on: enough to prepare new images for it, and to know the set again.
+
+    Attributes:
+        size: (height, width) of the images.
+        images: how many.
+        checksum: of their pixels and labels.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    channels: int
+    size: tuple[int, int]
+    images: int
+    checksum: str
+
+    @classmethod
+    def of(cls, image_set: ImageSet) -> "TrainedOn":
+        count, channels, *size = image_set.images.shape
+        known_by = checksum(image_set.images, image_set.labels)
+        return cls(image_set.name, tuple(image_set.class_names), channels, tuple(size), count, known_by)
+
+
 @dataclass
 class TrainingRun:
     """What `fit` returns.
@@ -55,6 +81,7 @@ class TrainingRun:
         seconds: training time over all sittings, validation included.
         kept_epoch: the row of `history` whose weights `model` holds, counted from 0.
         running: whether `fit` is at its epochs, callbacks included; false however it has ended.
+        trained_on: the training set, in words and numbers.
     """
 
     model: nn.Module
@@ -63,6 +90,12 @@ class TrainingRun:
     seconds: float = 0.0
     kept_epoch: int = -1
     running: bool = False
+    trained_on: TrainedOn | None = None
+
+    @classmethod
+    def of(cls, model: nn.Module, train: ImageSet) -> "TrainingRun":
+        """One that has not begun."""
+        return cls(model, trained_on=TrainedOn.of(train))
 
 
 @dataclass
