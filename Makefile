@@ -23,7 +23,7 @@ PROXIES := HTTP_PROXY HTTPS_PROXY ALL_PROXY http_proxy https_proxy all_proxy
 OFFLINE := GSA_REQUIRE_DATA= GSA_DATA='$(CURDIR)/build/no-data' NO_PROXY= no_proxy= $(PROXIES:%=%=http://127.0.0.1:9)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-tests tutorial lab test test-offline test-platforms notebooks links lint bench bench-guard gpu-check \
+.PHONY: help install install-tests tutorial own lab test test-offline test-platforms notebooks links lint bench bench-guard gpu-check \
 	constraints floors clean
 
 help:  ## list what can be made
@@ -57,6 +57,10 @@ $(TESTS): $(COURSE)
 tutorial: $(COURSE)  ## execute the lessons into build/tutorial/ and say what each one found
 	$(RUN) notebooks/run.py tutorial $(ARGS)
 
+own: $(COURSE)  ## examine a folder of your own images: make own DATA=my_images
+	@test -n '$(DATA)' || { echo 'Name the folder or the CSV: make own DATA=my_images' >&2; exit 1; }
+	$(RUN) -m gsa_utils.own own '$(DATA)' $(ARGS)
+
 lab: $(COURSE)  ## open the lessons in JupyterLab, reachable from this machine only
 	$(RUN) -m jupyterlab --ip=127.0.0.1 --ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab/tree/notebooks $(ARGS)
 
@@ -69,7 +73,7 @@ test: lint  ## lint, unit tests, exercises, lessons with other parameters, commi
 test-offline: $(TESTS)  ## the data tests, and the lessons on real images with no data and no network
 	rm -rf build/no-data && mkdir -p build/no-data
 	$(OFFLINE) $(RUN) -m pytest tests/unit/datasets
-	$(OFFLINE) $(RUN) notebooks/run.py tutorial --only 01 05 06 07 --out build/tutorial-offline
+	$(OFFLINE) $(RUN) notebooks/run.py tutorial --only 01 04 05 06 07 10 --out build/tutorial-offline
 
 test-platforms: $(TESTS) build/uv  ## lessons in Pythons that imitate Colab and Kaggle, in build/platforms (12 GB, half an hour)
 	for platform in colab:3.13 kaggle:3.12; do \

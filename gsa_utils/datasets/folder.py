@@ -4,21 +4,18 @@ import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
 from gsa_utils.arguments import Size, bad_value, check_path, height_and_width, unknown_name
+from gsa_utils.files.reader import IMAGE_SUFFIXES, Reader
 from gsa_utils.images import SPLITS, ImageSet, split_in_three
 
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 # Other people's names for split folders: taken for classes, they would teach a model to tell training from testing.
 MISNAMED_SPLITS = {*SPLITS, "training", "valid", "validation", "testing"}
 
@@ -71,9 +68,9 @@ def load_image_folder(
             raise bad_value("split", repr(split), f"one of the folders in {path}: {', '.join(sorted(set(parts)))}")
     else:
         chosen = _choose_part(labels, people, class_names, split)
-    colour, white = _colour_and_white(files)  # of all files: every split comes out alike
+    read = Reader.of(files, shape)  # of all files: every split comes out alike
     chosen = chosen.nonzero()[:, 0]
-    images = torch.from_numpy(np.stack([_pixels(files[i], shape, colour, white) for i in chosen]))
+    images = torch.from_numpy(np.stack([read(files[i]) for i in chosen]))
     return ImageSet(images, labels[chosen], class_names, people[chosen] if groups else None, name=path.name)
 
 
@@ -144,49 +141,3 @@ def _choose_part(labels: Tensor, people: Tensor, class_names: tuple[str, ...], s
         raise bad_value("path", f"{count} images or groups", "at least 6 to divide, or train, val and test folders")
     blank = ImageSet(torch.zeros((len(labels), 1, 1, 1), dtype=torch.uint8), labels, class_names, people)
     return torch.isin(people, split_in_three(blank)[split].groups)
-
-
-@contextmanager
-def _opened(file: Path) -> Iterator[Image.Image]:
-    try:
-        with Image.open(file) as image:
-            yield image
-    except Exception as error:  # each of Pillow's decoders has its own ways to fail
-        raise bad_value("path", f"{file}, which cannot be read ({error})", "an 8- or 16-bit image") from error
-
-
-def _colour_and_white(files: list[Path]) -> tuple[bool, int]:
-    """Whether any pixel of any file is in colour, and what is white in the deep grey ones."""
-    colour, highest, several = False, 255, []
-    for file in files:
-        with _opened(file) as image:
-            if getattr(image, "n_frames", 1) > 1:
-                several.append(file)
-            colour = colour or (image.mode not in GREY_MODES and _in_colour(image))  # which reads pixels, until one is
-            if image.mode.startswith("I"):
-                highest = max(highest, int(np.quantile(np.asarray(image), 0.999)))
-    if several:
-        came = f"{len(several)} files have several pages or frames, of which only the first is read: {several[0]}"
-        warnings.warn(f"{came} ...", stacklevel=3)
-    return colour, 2 ** highest.bit_length() - 1
-
-
-def _in_colour(image: Image.Image) -> bool:
-    pixels = np.asarray(image.convert("RGB"))
-    return bool((pixels != pixels[..., :1]).any())
-
-
-def _pixels(file: Path, shape: tuple[int, int], colour: bool, white: int) -> np.ndarray:
-    """(C, height, width) uint8"""
-    with _opened(file) as image:
-        if any("RGB" in str(tile) and ";16" in str(tile) for tile in image.tile):
-            raise ValueError("16 bits a colour, of which the upper 8 would be read: black, where 12 are used")
-        image = ImageOps.exif_transpose(image)  # cameras store "turn me", which would leave the images unaligned
-        values = np.asarray(image)
-        if image.mode == "F" or values.min() < 0:
-            raise ValueError("fractional or negative intensities, whose black and white are unknown")
-        if image.mode.startswith("I"):
-            image = Image.fromarray((values * (255 / white)).round().clip(max=255).astype(np.uint8))
-        image = image.convert("RGB" if colour else "L").resize(shape[::-1], Image.Resampling.LANCZOS)
-    pixels = np.asarray(image)  # (H, W) or (H, W, 3)
-    return pixels.transpose(2, 0, 1) if colour else pixels[None]

@@ -9,6 +9,7 @@ from gsa_utils.lessons.lesson_06 import check_blank, check_chance, check_settled
 from gsa_utils.lessons.lesson_07 import check_choose_rate, check_interval
 from gsa_utils.lessons.lesson_08 import check_pointing_game, check_without
 from gsa_utils.lessons.lesson_09 import check_add_batch, check_network_seconds
+from gsa_utils.lessons.lesson_10 import check_best_offset, check_verdict
 from gsa_utils.lessons.notebook import set_up, show
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "check_alignment",
     "check_attention",
     "check_auroc",
+    "check_best_offset",
     "check_blank",
     "check_chance",
     "check_choose_rate",
@@ -33,6 +35,7 @@ __all__ = [
     "check_shared_pooling",
     "check_surest_mistake",
     "check_training",
+    "check_verdict",
     "check_without",
     "set_up",
     "show",

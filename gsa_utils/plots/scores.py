@@ -57,7 +57,9 @@ def loss_axis(lines: Mapping[str, Sequence[float]], size: tuple[int, int] = (440
 
 
 @styled
-def seeds(values: Mapping[str, Sequence[float]], label: str, chance: float | None = None) -> Figure:
+def seeds(
+    values: Mapping[str, Sequence[float]], label: str, chance: float | None = None, each: str = "seeds"
+) -> Figure:
     """One row an arm: a dot for each seed and a line at their mean, so that the spread is seen beside the gain."""
     figure = Figure(figsize=(7.5, 0.55 * len(values) + 1.3))
     ax = figure.subplots()
@@ -69,7 +71,7 @@ def seeds(values: Mapping[str, Sequence[float]], label: str, chance: float | Non
     if chance is not None:
         ax.axvline(chance, color="0.6", linestyle=":", zorder=0)
     name_rows(ax, list(values), below=0.6)
-    ax.set_xlabel(f"{label} (dots: seeds, bar and number: mean)")
+    ax.set_xlabel(f"{label} (dots: {each}, bar and number: mean)")
     return figure
 
 

@@ -143,3 +143,25 @@ def test_lesson_09_has_the_features_and_losses_of_one_process_in_three():
     assert len(here) == 3
     for losses in there:
         assert losses == pytest.approx(here, abs=1.1e-4)
+
+
+def test_lesson_10_examines_a_folder_of_ones_own(tmp_path):
+    from PIL import Image
+
+    from gsa_utils import make_phantom
+
+    phantom = make_phantom("phantom-face", 60, 32)
+    for number, (image, label) in enumerate(zip(phantom.images, phantom.labels, strict=True)):
+        place = tmp_path / "faces" / phantom.class_names[label]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[0].numpy()).save(place / f"p{number // 2}_{number}.png")
+    (tmp_path / "faces" / "notes.txt").write_text("left out")
+    text = printed(
+        "10", solved("10", tmp_path), data_dir=str(tmp_path / "faces"), persons=r"p\d+(?=_)", size=32, maps=1
+    )
+    assert re.findall(r"^Exercise 10.\d: (\w+)", text, re.MULTILINE) == ["right"] * 2
+    assert "30 persons" in text
+    assert "left out: notes.txt no image" in text
+    assert "aligned: half of the images fit" in text
+    assert len(re.findall(r"points of AUROC \([-+\d.]+ to [-+\d.]+\)", text)) == 1
+    assert "report.html" in text

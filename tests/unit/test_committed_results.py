@@ -243,6 +243,31 @@ def test_lesson_04_discs_that_are_as_visible_fare_alike():
         assert numbers(printed("04"), line) == pytest.approx([means["none"], means["mlp"]], abs=0.00501)
 
 
+def test_lesson_04_the_rule_in_ten_new_cells():
+    table = pd.read_csv(ROOT / "results" / "phase_new" / "runs.csv")
+    cell = ["dataset", "strength", "area", "jitter", "decoys"]
+    best = table.loc[table.groupby([*cell, "attention", "seed", "fold"])["valid_loss"].idxmin()]
+    gains = {}
+    for key, runs in best.groupby(cell):
+        ours, none = (runs[runs["attention"] == arm].set_index(["seed", "fold"]) for arm in ("mlp", "none"))
+        gains[key] = corrected(ours, none)[0][0]
+    assert len(gains) == 10
+    protocol = (ROOT / "results" / "PROTOCOL.md").read_text()
+    found = r"^\| \d+ (\S+) ([\d.]+), ([\d.]+), (\d+)(, decoys)? \|.*\| ([\d.]+) \| ([+0]) \|$"
+    right, numbers_of, points = 0, [], []
+    for name, strength, area, jitter, decoys, visible, sign in re.findall(found, protocol, re.MULTILINE):
+        gain = gains[name, float(strength), float(area), int(jitter), bool(decoys)]
+        right += (gain > 1) == (sign == "+") and gain > -1
+        numbers_of.append(float(visible)), points.append(gain)
+    assert len(points) == 10
+    assert right >= 8, "the bar of the issue"
+    always = sum(gain > 1 for gain in points)
+    text = printed("04")
+    assert f"the rule is right in {right} of 10 cells, 'always a gain' in {always}" in text
+    order = np.corrcoef(rankdata(numbers_of), rankdata(points))[0, 1]
+    assert numbers(text, "rank correlation of the number and the gain:") == pytest.approx([order], abs=0.03)
+
+
 @pytest.mark.parametrize(
     ("called", "arm"),
     {

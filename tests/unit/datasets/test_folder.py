@@ -147,8 +147,8 @@ def test_other_files_are_left_out_with_a_warning_and_hidden_ones_in_silence(fold
     (folder / "ill" / "._p.png").touch()
     load_image_folder(folder, 8)
     assert not recwarn.list
-    (folder / "ill" / "scan.dcm").touch()
-    with pytest.warns(UserWarning, match=r"left out 1 of 21 files and links, no images of a class: .*scan\.dcm"):
+    (folder / "ill" / "scan.txt").touch()
+    with pytest.warns(UserWarning, match=r"left out 1 of 21 files and links, no images of a class: .*scan\.txt"):
         assert len(load_image_folder(folder, 8)) == 14
 
 

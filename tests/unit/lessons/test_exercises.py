@@ -58,6 +58,19 @@ def mean_of(images):
     return images.float().mean(dim=0)
 
 
+NOTHING = "no difference shown"
+
+
+def correlated(a, b):
+    return torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1]
+
+
+def fitting(image, mean, furthest, best=max, least=None, across=True):
+    steps = range(-furthest if least is None else least, furthest + 1)
+    moves = [(d, a) for d in steps for a in (steps if across else (0,))]
+    return best(moves, key=lambda move: correlated(image.roll(move, (0, 1)), mean))
+
+
 def filled(images, fill, region):
     return torch.where(region, torch.as_tensor(fill), images.float()).to(torch.uint8)
 
@@ -392,6 +405,36 @@ WRONG = {
             (lambda p, k, rate: 2 * 4 * p**2 / rate, "k - 1 are enough"),
             (lambda p, k, rate: 2 * (k - 1) / k * 4 * p**2, "divide by the rate"),
             (lambda p, k, rate: None, "return"),
+        ],
+    ),
+    "best_offset": (
+        lessons.check_best_offset,
+        [
+            (lambda i, m, f: tuple(-step for step in fitting(i, m, f)), "signs are turned"),
+            (lambda i, m, f: fitting(i, m, f)[::-1], "exchanged"),
+            (lambda i, m, f: fitting(i, m, f, best=min), "worst fit"),
+            (lambda i, m, f: (fitting(i, m, f, across=False)[0], 0), "only moves up and down"),
+            (lambda i, m, f: tuple(step + f for step in fitting(i, m, f)), "these count from 0"),
+            (lambda i, m, f: fitting(i, m, f, least=0), "to one side"),
+            (lambda i, m, f: 3, "two numbers"),
+            (lambda i, m, f: None, "return"),
+        ],
+    ),
+    "verdict": (
+        lessons.check_verdict,
+        [
+            (lambda mean, low, high: "helps" if mean > 0 else "hurts", "no verdict while"),
+            (lambda mean, low, high: "hurts" if low > 0 else "helps" if high < 0 else NOTHING, "exchanged"),
+            (lambda mean, low, high: "helps" if low > 0.005 else "hurts" if high < 0 else NOTHING, "a small gain"),
+            (lambda mean, low, high: NOTHING if mean > -1 else "hurts", "a small gain"),
+            (lambda mean, low, high: "helps" if low > 0 else NOTHING, "shows a difference"),
+            (
+                lambda mean, low, high: (
+                    "helps" if low > 0 else "hurts" if high < 0 else "hurts" * (mean == 0) or NOTHING
+                ),
+                "holds 0",
+            ),
+            (lambda mean, low, high: None, "one of helps"),
         ],
     ),
 }

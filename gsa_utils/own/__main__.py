@@ -1,0 +1,56 @@
+"""gsa: what one shared map does for images of your own.
+
+gsa own FOLDER     is one shared map reasonable there, and does it help? A verdict, a map and a report.
+gsa study GRID     a comparison of your own, a grid of runs in a TOML file.
+
+Research and teaching, not a medical device. Images stay on this machine.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from gsa_utils.files import DataUnavailable
+from gsa_utils.own.examine import examine
+from gsa_utils.study.__main__ import main as study
+
+
+def main(arguments: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["study"]:
+        return study(arguments[1:])
+    parser = argparse.ArgumentParser(
+        prog="gsa", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    own = commands.add_parser("own", help="examine a folder of images", description=examine.__doc__.splitlines()[0])
+    own.add_argument(
+        "source", help="a folder with one sub-folder per class, or a CSV with the columns file, label, person"
+    )
+    own.add_argument(
+        "--out", type=Path, help="where the results go; by default SOURCE-gsa. The same command goes on there"
+    )
+    own.add_argument("--size", type=int, default=96, help="rows and columns that all images are resized to (96)")
+    own.add_argument("--persons", metavar="PATTERN", help="a regular expression that finds the person in a file's path")
+    own.add_argument("--maps", type=int, default=4, help="how many shared maps (4)")
+    own.add_argument("--repeats", type=int, default=2, help="of the five folds (2)")
+    own.add_argument(
+        "--most", type=int, default=2000, help="images that are looked at, at random if there are more (2000)"
+    )
+    commands.add_parser("study", help="a comparison of your own; gsa study --help says more", add_help=False)
+    options = parser.parse_args(arguments)
+    source = Path(options.source)
+    out = options.out or source.with_name(f"{source.stem}-gsa")
+    try:
+        examine(source, out, options.size, options.persons, options.maps, options.repeats, options.most)
+    except (ValueError, OSError, DataUnavailable, ModuleNotFoundError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; the same command goes on from {out}", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
