@@ -57,7 +57,7 @@ def check_pointing_game(attempt: Callable[[Float[Tensor, "h w"], Bool[Tensor, "h
 
 
 def check_without(attempt: Callable[[Tensor, Tensor, Bool[Tensor, "h w"]], tuple[Tensor, Tensor]]) -> bool:
-    """Exercise 8.2: the region of the training and the test images shows the training images' mean; False if untouched."""
+    """Exercise 8.2: the region shows the training images' mean, in the test images too; False if untouched."""
     train, test = _of_whole_means(0, 5), _of_whole_means(1, 3)  # (N, C, h, w)
     region = torch.zeros(4, 5, dtype=torch.bool)
     region[1:3, 2:4] = True
