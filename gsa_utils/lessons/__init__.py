@@ -7,7 +7,7 @@ from gsa_utils.lessons.lesson_04 import check_guess, check_planted
 from gsa_utils.lessons.lesson_05 import check_corrected, check_shared_pooling
 from gsa_utils.lessons.lesson_06 import check_blank, check_chance, check_settled, check_surest_mistake
 from gsa_utils.lessons.lesson_07 import check_choose_rate, check_interval
-from gsa_utils.lessons.lesson_08 import check_pointing_game, check_top_pixels
+from gsa_utils.lessons.lesson_08 import check_pointing_game, check_without
 from gsa_utils.lessons.lesson_09 import check_add_batch, check_network_seconds
 from gsa_utils.lessons.lesson_10 import check_best_offset, check_verdict
 from gsa_utils.lessons.notebook import set_up, show
@@ -34,9 +34,9 @@ __all__ = [
     "check_sgd_step",
     "check_shared_pooling",
     "check_surest_mistake",
-    "check_top_pixels",
     "check_training",
     "check_verdict",
+    "check_without",
     "set_up",
     "show",
 ]

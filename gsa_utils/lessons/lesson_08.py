@@ -1,4 +1,4 @@
-"""Checks of lesson 08: two measures that ties must not fool."""
+"""Checks of lesson 08: a measure that ties must not fool, and a region that is taken out of all images."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from gsa_utils.lessons.answers import WrongAnswer, compare
+from gsa_utils.lessons.answers import WrongAnswer, compare, random
 
 
 def check_pointing_game(attempt: Callable[[Float[Tensor, "h w"], Bool[Tensor, "h w"]], float]) -> None:
@@ -56,41 +56,62 @@ def check_pointing_game(attempt: Callable[[Float[Tensor, "h w"], Bool[Tensor, "h
     compare("8.1", answer, right, mistakes)
 
 
-def check_top_pixels(attempt: Callable[[Float[Tensor, "h w"], float], Bool[Tensor, "h w"]]) -> None:
-    """Exercise 8.2: a mask of exactly the share that ranks highest, equal pixels drawn at random."""
-    said, weights = "Exercise 8.2: ", torch.full((10, 10), 0.5)
-    weights[9] = 0.9  # ten clear winners at the end
-    weights[8] = 0.1
-    torch.manual_seed(0)
-    try:
-        masks = [attempt(weights.clone(), 0.3) for _ in range(40)]
-    except NotImplementedError:
-        print(said + "not started yet. The notebook runs on.")
-        return
-    for mask in masks:
-        if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != weights.shape:
-            came = f"{mask.dtype} of shape {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
-            raise WrongAnswer(said + f"{came} came back, a mask was expected: bool, of the shape of the map")
-    counts = sorted({int(mask.sum()) for mask in masks})
-    miscounted = {
-        (90,): "a threshold takes all pixels that are equal to it: 90 of 100 here, 30 were asked for",
-        (10,): "only the clear winners came back: of the equal pixels at the edge 20 have to be drawn",
+def check_without(attempt: Callable[[Tensor, Tensor, Bool[Tensor, "h w"]], tuple[Tensor, Tensor]]) -> bool:
+    """Exercise 8.2: the region shows the training images' mean, in the test images too; False if untouched."""
+    train, test = _of_whole_means(0, 5), _of_whole_means(1, 3)  # (N, C, h, w)
+    region = torch.zeros(4, 5, dtype=torch.bool)
+    region[1:3, 2:4] = True
+
+    def blanked(fill: object, of_test: object = None, where: Tensor = region) -> Tensor:
+        fills = fill, fill if of_test is None else of_test
+        return torch.cat(
+            [
+                torch.where(where, torch.as_tensor(f).float(), s.float()).round()
+                for s, f in zip((train, test), fills, strict=True)
+            ]
+        )
+
+    mean, mean_of_test = train.float().mean(dim=0), test.float().mean(dim=0)  # (C, h, w)
+    mistakes = {
+        "the test images show their own mean: all that is known before the test is the training images": lambda: (
+            blanked(mean, mean_of_test)
+        ),
+        "the training images show the mean of the test images": lambda: blanked(mean_of_test),
+        "one grey level for all pixels leaves the outline of the region to see: a mean for each pixel": lambda: blanked(
+            train.float().mean()
+        ),
+        "black is no neutral colour, it tells where the region was: put the mean there": lambda: blanked(0),
+        "everything but the region was blanked": lambda: blanked(mean, where=~region),
+        "the whole image was blanked": lambda: blanked(mean, where=torch.ones_like(region)),
+        "the training images came back as they were: a network would learn from what the test lacks": lambda: torch.cat(
+            [train.float(), blanked(mean)[len(train) :]]
+        ),
+        "the test images came back as they were": lambda: torch.cat([blanked(mean)[: len(train)], test.float()]),
+        "nothing was changed": lambda: torch.cat([train, test]).float(),
     }
-    if counts != [30]:
-        raise WrongAnswer(said + miscounted.get(tuple(counts), f"{counts} pixels came back, 30 were asked for"))
-    if all(mask[8].all() for mask in masks):
-        raise WrongAnswer(said + "these are the lowest pixels: sort in descending order")
-    if any(mask[8].any() for mask in masks) or not all(mask[9].all() for mask in masks):
-        raise WrongAnswer(
-            said
-            + "some of the highest pixels are missing, or lowest ones are in: are places in the shuffled order used "
-            "as places in the map? order[...] leads from the one to the other"
-        )
-    if all(torch.equal(mask, masks[0]) for mask in masks):
-        raise WrongAnswer(said + "equal pixels are taken by their place, or by a fixed seed: the same ones every time")
-    upper = sum(mask[:4].sum().item() for mask in masks) / len(masks)  # 10 of the 20 that are drawn, on average
-    if not 8.5 < upper < 11.5:
-        raise WrongAnswer(
-            said + f"of the equal pixels the upper half gets {upper:.1f} places of 20: each the same chance"
-        )
-    print(said + "right.")
+
+    def answer() -> Tensor:
+        given = train.clone(), test.clone()
+        came = attempt(*given, region.clone())
+        if not (torch.equal(given[0], train) and torch.equal(given[1], test)):
+            raise WrongAnswer("Exercise 8.2: the images that came in were changed: work on a copy")
+        if not isinstance(came, tuple | list) or [getattr(one, "shape", None) for one in came] != [
+            train.shape,
+            test.shape,
+        ]:
+            raise WrongAnswer(
+                "Exercise 8.2: expected the training and the test images, in this order and of their shapes"
+            )
+        if any(one.dtype != torch.uint8 for one in came):
+            raise WrongAnswer("Exercise 8.2: images are whole numbers of 8 bits: round, then .to(torch.uint8)")
+        return torch.cat(list(came))
+
+    return compare("8.2", answer, blanked(mean), mistakes)
+
+
+def _of_whole_means(seed: int, count: int) -> Tensor:
+    """Images whose mean is whole at each pixel and over all of them, so that it is no matter how it is rounded."""
+    one = (random(1, 4, 5, seed=seed) * 200).int() + 10  # (C, h, w)
+    one[0, 0, 0] += one.numel() - one.sum() % one.numel()
+    steps = 3 * (torch.arange(count) - count // 2)
+    return (one + steps.view(-1, 1, 1, 1)).to(torch.uint8)

@@ -136,6 +136,7 @@ def intervals(
                 _beyond(ax, limit, y, found.values(), colour)
         if limit is not None:
             ax.set_xlim(-limit, limit)
+        ax.locator_params(axis="x", nbins=5)
         ax.axvline(0, color="0.5", linestyle=":", zorder=0)
     name_rows(axes[0], arms)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(kinds))

@@ -25,8 +25,13 @@ WHOLE = [
     "four_cnns",
     "learning_curves",
     "rates",
-    "right_map",
+    "controls",
+    "marker",
+    "planted_marker",
+    "phase",
+    "phase_new",
 ]  # grids of which every run is there
+OVER_FOLDS = ["marker", "planted_marker", "phase", "phase_new"]
 REAL = ["pneumoniamnist", "breastmnist", "london-faces"]
 PHANTOMS = ["phantom-chest", "phantom-retina", "phantom-face"]
 
@@ -65,7 +70,7 @@ def test_every_row_can_be_read_once_and_every_map_belongs_to_one(folder):
 def test_every_run_of_a_grid_is_there_and_none_failed(name):
     results, grid = load_results(ROOT / "results" / name), load_grid(ROOT / "results" / name / "grid.toml")
     assert set(results) == set(grid)
-    seeds = {"rates": {100}, "baseline": {0, 1, 2}}
+    seeds = {"rates": {100}, "baseline": {0, 1, 2}} | {folder: {0, 1} for folder in OVER_FOLDS}
     assert {recipe.seed for recipe in grid} == seeds.get(name, {0, 1, 2, 3, 4})
     assert not [recipe for recipe, result in results.items() if result.error]
 
@@ -233,6 +238,25 @@ def test_lesson_04_gain_by_the_number_of_images(images):
     assert numbers(printed("04"), f"{images} images") == pytest.approx(
         phase_gain("mlp", train_images=images), abs=0.0501
     )
+
+
+def test_lesson_04_the_lead_on_phantoms_is_gone_when_images_move_by_a_quarter_of_their_side():
+    leads = {}
+    for name, shift in product(PHANTOMS, (0, 8)):
+        ours, none = (
+            {
+                row["seed"]: float(row["accuracy"])
+                for row in rows("controls", dataset=name, attention=arm, shift=shift)
+                if row["shuffled"] == "False"
+            }
+            for arm in ("mlp", "none")
+        )
+        leads[name, shift] = [100 * (ours[seed] - none[seed]) for seed in sorted(ours)]
+        assert len(leads[name, shift]) == 5
+    assert [round(mean(leads[name, 0])) for name in PHANTOMS] == [5, 11, 9]
+    for name in PHANTOMS:
+        low, high = ttest_1samp(leads[name, 8], 0).confidence_interval()
+        assert low < 0 < high
 
 
 def test_lesson_04_discs_that_are_as_visible_fare_alike():
@@ -413,31 +437,73 @@ def test_lesson_05_says_in_words_what_fewer_images_change():
         assert few["tested_on"].sum() / few["trained_on"].sum() >= 4
 
 
+def chosen(folder: str, **wanted: object) -> pd.DataFrame:
+    """Of a study's rows with these values the trial of the lowest validation loss on each fold, by seed and fold."""
+    table = pd.read_csv(ROOT / "results" / folder / "runs.csv")
+    for column, value in wanted.items():
+        table = table[table[column].isna() if value is None else table[column] == value]
+    return table.loc[table.groupby(["seed", "fold"])["valid_loss"].idxmin()].set_index(["seed", "fold"])
+
+
 @pytest.mark.parametrize("name", PHANTOMS)
-@pytest.mark.parametrize(("arm", "called"), [("mlp", "MLP"), ("free", "free map")])
-def test_lesson_08_shuffled_labels(name, arm, called):
-    table = rows("right_map", dataset=name, attention=arm, shuffled=True, shift=0)
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_lesson_08_shuffled_labels(name, shuffled):
+    table = rows("controls", dataset=name, attention="mlp", shuffled=shuffled, shift=0)
     assert len(table) == 5
-    maps = [np.load(ROOT / "results" / "right_map" / "maps" / row["map"]) for row in table]
-    ranks = [rankdata(one).ravel() for one in maps]
+    ranks = [rankdata(np.load(ROOT / "results" / "controls" / "maps" / row["map"])).ravel() for row in table]
     pairs = [np.corrcoef(a, b)[0, 1] for a, b in combinations(ranks, 2)]
-    accuracy, _, found, _, agreement, size, contrast = numbers(printed("08"), f"{name}, {called}, shuffled")
-    assert accuracy == pytest.approx(mean(float(row["accuracy"]) for row in table), abs=6e-4)
-    assert found == pytest.approx(mean(float(row["map_auroc"]) for row in table), abs=6e-4)
-    assert (agreement, size) == pytest.approx((mean(pairs), mean(map(abs, pairs))), abs=6e-3)
-    assert contrast == pytest.approx(mean(float(one.max() - one.min()) for one in maps), abs=6e-3)
-
-
-@pytest.mark.parametrize("name", PHANTOMS)
-@pytest.mark.parametrize("shift", [1, 8])
-def test_lesson_08_shifts(name, shift):
-    mlp, none = (
-        {row["seed"]: float(row["accuracy"]) for row in rows("right_map", dataset=name, attention=arm, shift=shift)}
-        for arm in ("mlp", "none")
+    expected = mean(float(row["accuracy"]) for row in table), mean(pairs), mean(map(abs, pairs))
+    assert numbers(printed("08"), f"{name:15} {'shuffled' if shuffled else 'true'}") == pytest.approx(
+        expected, abs=0.0051
     )
-    points = 100 * mean(mlp[seed] - none[seed] for seed in mlp)
-    assert len(mlp) == len(none) == 5
-    assert numbers(printed("08"), name, f"shift {shift}:")[0] == pytest.approx(points, abs=0.006)
+
+
+@pytest.mark.parametrize(("share", "area"), [(" 16%", 0.16), ("  4%", 0.04), ("  1%", 0.01)])
+def test_lesson_08_maps_of_planted_discs(share, area):
+    table = pd.read_csv(ROOT / "results" / "phase" / "maps.csv").query("strength == 0.12 & area == @area")
+    assert len(table) == 40
+    means = table.groupby("ranking")["auprc"].mean()[["MLP", "free map", "mean Grad-CAM", "F statistic"]]
+    assert numbers(printed("08"), f"0.12, {share}:") == pytest.approx(list(means), abs=0.0051)
+
+
+def test_lesson_08_what_is_needed_and_what_is_enough():
+    text = printed("08")
+    none = {"attention": "none", "keep": False}
+    whole, unmarked, marked_blank, unmarked_blank, only = (
+        chosen("planted_marker", **none | picked)["auroc"].mean()
+        for picked in (
+            {"marker": 0.9, "ranking": None},
+            {"marker": 0.0, "ranking": None},
+            {"marker": 0.9, "ranking": "corner"},
+            {"marker": 0.0, "ranking": "corner"},
+            {"marker": 0.9, "ranking": "corner", "keep": True},
+        )
+    )
+    assert numbers(text, "planted: whole") == pytest.approx([whole, unmarked], abs=6e-4)
+    assert numbers(text, "without the corner, marked") == pytest.approx([marked_blank, unmarked_blank], abs=6e-4)
+    assert numbers(text, "nothing but the corner") == pytest.approx([only], abs=6e-4)
+    assert abs(marked_blank - unmarked_blank) < 0.01, "the procedure says the truth where it is known"
+    assert (round(whole, 2), round(only, 2), round(marked_blank, 2)) == (0.91, 0.88, 0.59)
+
+
+@pytest.mark.parametrize("attention", ["none", "mlp"])
+@pytest.mark.parametrize("rectangle", ["marker", "opposite"])
+def test_lesson_08_the_letter_would_be_enough_and_is_not_needed(attention, rectangle):
+    whole = chosen("marker", attention=attention, ranking=None)
+    blank = chosen("marker", attention=attention, ranking=rectangle, keep=False)
+    only = chosen("marker", attention=attention, ranking=rectangle, keep=True)
+    low, high = corrected(blank, whole)[0][1:]
+    assert low < 0 < high, "without it nothing is lost that is shown"
+    assert corrected(only, whole)[0][2] < 0
+    assert only["auroc"].mean() == pytest.approx({"marker": 0.90, "opposite": 0.85}[rectangle], abs=0.0051)
+
+
+@pytest.mark.parametrize(("folder", "agreement"), [("planted_marker", 0.0), ("planted_marker", 0.9), ("marker", 0.0)])
+def test_lesson_08_weights_on_a_marker(folder, agreement):
+    table = pd.read_csv(ROOT / "results" / folder / "weights.csv").query("agreement == @agreement")
+    assert len(table) == 10
+    shown = numbers(printed("08"), f"{folder:15} agreement {agreement}: mean weight in the marker")
+    assert shown == pytest.approx([table["marker"].mean(), table["mirrored"].mean()], abs=0.0051)
 
 
 CNNS = ["googlenet", "vgg", "resnet", "densenet"]
@@ -562,55 +628,6 @@ def test_the_runs_that_were_scored_after_every_epoch_are_those_of_the_baseline()
         assert [float(again[name]) for name in ("valid_loss", "valid_auroc", "test_auroc", "test_accuracy")] == (
             pytest.approx([float(run[name]) for name in ("valid_loss", "valid_auroc", "auroc", "accuracy")], abs=1e-6)
         )
-
-
-def middle_maps(name: str, arm: str) -> dict[tuple[str, str], np.ndarray]:
-    """Ranks of the pixels, by CNN and seed."""
-    table = rows("four_cnns", dataset=name, attention=arm, at="middle")
-    folder = ROOT / "results" / "four_cnns" / "maps"
-    return {(row["backbone"], row["seed"]): rankdata(np.load(folder / row["map"])).ravel() for row in table}
-
-
-@pytest.mark.parametrize("name", REAL)
-@pytest.mark.parametrize(("arm", "called"), [("mlp", "MLP"), ("free", "free map")])
-def test_lesson_08_agreement_over_seeds_and_over_cnns(name, arm, called):
-    maps, expected = middle_maps(name, arm), []
-    assert len(maps) == 20
-    for shared in (0, 1):  # the CNN, the seed
-        pairs = [(a, b) for a, b in combinations(maps, 2) if a[shared] == b[shared]]
-        found = [np.corrcoef(maps[a], maps[b])[0, 1] for a, b in pairs]
-        expected += [mean(found), mean(map(abs, found))]
-    text = printed("08").partition("same CNN, other seed")[2]
-    assert numbers(text, name, f"{called} ") == pytest.approx(expected, abs=0.0051)
-
-
-@pytest.mark.parametrize("name", REAL)
-@pytest.mark.parametrize("keep", [False, True])
-@pytest.mark.parametrize(("ranking", "called"), [("mlp", "MLP"), ("moved", "MLP, moved"), ("centre", "centre")])
-def test_lesson_08_remove_and_retrain(name, keep, ranking, called):
-    ours, chance = (
-        [float(row["auroc"]) for row in rows("right_map", dataset=name, ranking=by, keep=keep)]
-        for by in (ranking, "random")
-    )
-    assert len(ours) == len(chance) == 5 * (3 if keep else 5)
-    table = printed("08").partition("kept, against random" if keep else "removed, against random")[2]
-    assert numbers(table, name, called)[0] == pytest.approx(100 * (mean(ours) - mean(chance)), abs=0.006)
-
-
-@pytest.mark.parametrize("name", REAL)
-@pytest.mark.parametrize(("word", "shares"), [("few", ("0.1", "0.3", "0.5")), ("most", ("0.7", "0.9"))])
-def test_lesson_08_few_and_most_pixels_removed(name, word, shares):
-    ours, chance = (
-        [
-            float(row["auroc"])
-            for row in rows("right_map", dataset=name, ranking=by, keep=False)
-            if row["share"] in shares
-        ]
-        for by in ("mlp", "random")
-    )
-    assert len(ours) == len(chance) == 5 * len(shares)
-    table = printed("08").partition("the MLP's pixels removed")[2]
-    assert numbers(table, name, f"{word} ")[0] == pytest.approx(100 * (mean(ours) - mean(chance)), abs=0.006)
 
 
 def costs(name: str) -> list[dict[str, str]]:

@@ -54,6 +54,10 @@ def pairs(weights, region):
     return weights[region][:, None], weights[~region][None, :]
 
 
+def mean_of(images):
+    return images.float().mean(dim=0)
+
+
 NOTHING = "no difference shown"
 
 
@@ -67,31 +71,8 @@ def fitting(image, mean, furthest, best=max, least=None, across=True):
     return best(moves, key=lambda move: correlated(image.roll(move, (0, 1)), mean))
 
 
-def first(weights, share):
-    """The highest pixels, equal ones by their place."""
-    mask = torch.zeros(weights.numel(), dtype=torch.bool)
-    mask[weights.flatten().argsort(descending=True, stable=True)[: round(share * weights.numel())]] = True
-    return mask.view(weights.shape)
-
-
-def shuffled_top(weights, share):
-    order = torch.randperm(weights.numel())
-    mask = torch.empty(weights.numel(), dtype=torch.bool)
-    mask[order] = first(weights.flatten()[order], share)
-    return mask.view(weights.shape)
-
-
-def seeded_top(weights, share):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return shuffled_top(weights, share)
-
-
-def upper(weights):
-    """A touch more for the upper half of the image."""
-    touch = torch.zeros_like(weights)
-    touch[:4] = 0.01
-    return touch
+def filled(images, fill, region):
+    return torch.where(region, torch.as_tensor(fill), images.float()).to(torch.uint8)
 
 
 def one_on_average(z):
@@ -378,18 +359,24 @@ WRONG = {
             (lambda m, r: None, "return"),
         ],
     ),
-    "top_pixels": (
-        lessons.check_top_pixels,
+    "without": (
+        lessons.check_without,
         [
-            (lambda m, share: m >= m.flatten().quantile(1 - share), "takes all pixels"),
-            (lambda m, share: first(m, share), "by their place"),
-            (lambda m, share: m > m.flatten().quantile(1 - share), "clear winners"),
-            (lambda m, share: ~shuffled_top(m, 1 - share), "descending"),
-            (lambda m, share: first(m.flatten()[torch.randperm(m.numel())].view(m.shape), share), "leads from the one"),
-            (lambda m, share: seeded_top(m, share), "fixed seed"),
-            (lambda m, share: shuffled_top(m, share / 2), "were asked for"),
-            (lambda m, share: m.argsort(), "a mask was expected"),
-            (lambda m, share: shuffled_top(m + upper(m), share), "same chance"),
+            (
+                lambda train, test, r: (filled(train, mean_of(train), r), filled(test, mean_of(test), r)),
+                "their own mean",
+            ),
+            (lambda train, test, r: tuple(filled(s, mean_of(test), r) for s in (train, test)), "mean of the test"),
+            (lambda train, test, r: tuple(filled(s, train.float().mean(), r) for s in (train, test)), "one grey level"),
+            (lambda train, test, r: tuple(filled(s, 0.0, r) for s in (train, test)), "black"),
+            (lambda train, test, r: tuple(filled(s, mean_of(train), ~r) for s in (train, test)), "everything but"),
+            (lambda train, test, r: tuple(filled(s, mean_of(train), r | ~r) for s in (train, test)), "whole image"),
+            (lambda train, test, r: (train, filled(test, mean_of(train), r)), "training images came back"),
+            (lambda train, test, r: (filled(train, mean_of(train), r), test), "test images came back"),
+            (lambda train, test, r: (train, test), "nothing was changed"),
+            (lambda train, test, r: filled(train, mean_of(train), r), "training and the test images"),
+            (lambda train, test, r: tuple(filled(s, mean_of(train), r).float() for s in (train, test)), "8 bits"),
+            (lambda train, test, r: (train.masked_fill_(r, 0), test), "were changed"),
         ],
     ),
     "add_batch": (
