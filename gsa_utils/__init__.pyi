@@ -14,6 +14,8 @@ from .evaluation.maps import localisation as localisation
 from .evaluation.maps import stability as stability
 from .evaluation.scores import evaluate as evaluate
 from .evaluation.scores import predict as predict
+from .export.saved import load_model as load_model
+from .export.saved import save_model as save_model
 from .files import DataUnavailable as DataUnavailable
 from .images import ImageSet as ImageSet
 from .networks.backbones import build_backbone as build_backbone

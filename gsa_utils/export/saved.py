@@ -27,6 +27,8 @@ from gsa_utils.files.reader import Reader
 from gsa_utils.networks.backbones import build_backbone
 from gsa_utils.networks.pooling import AttentivePooling, replace_pooling
 from gsa_utils.networks.pretrained import build_pretrained
+from gsa_utils.probing.heads import Head, build_head
+from gsa_utils.probing.network import cut_network
 from gsa_utils.training.state import Standardised, TrainingRun
 
 FORMAT = 1
@@ -164,9 +166,26 @@ def _plan(model: nn.Module) -> dict[str, object]:
         if isinstance(pooling, AttentivePooling):
             return {"backbone": known, "queries": list(pooling.query.shape)}
         return {"backbone": known, "pooling": list(pooling.attention.map().shape)}
+    if (
+        isinstance(model, nn.Sequential)
+        and len(model) == 2
+        and isinstance(model[1], Head)
+        and hasattr(model[0], "built_as")
+    ):
+        return {"frozen": model[0].built_as, "head": _head_plan(model[1])}
     raise bad_value(
         "run", f"a model with a {type(model).__name__} that no card describes", "build_backbone with maps or queries"
     )
+
+
+def _head_plan(head: Head) -> dict[str, object]:
+    """How a head pools, and what it reads and gives."""
+    size = {"channels": head.mean.numel(), "classes": head.linear.out_features}
+    if isinstance(head.pooling, GlobalPooling):
+        return size | {"pooling": list(head.pooling.attention.map().shape)}
+    if isinstance(head.pooling, AttentivePooling):
+        return size | {"pooling": len(head.pooling.query)}
+    return size | {"pooling": "places" if isinstance(head.pooling, nn.Flatten) else "average"}
 
 
 def _unknown(model: nn.Module) -> bool:
@@ -185,6 +204,11 @@ def _built(plan: Mapping[str, object]) -> nn.Module:
         return Standardised(_built(plan["standardised"]), 0.0, 1.0)
     if "attended" in plan:
         return attend(_built(plan["attended"]), _map(plan["map"]), plan["at"])
+    if "frozen" in plan:
+        grid, head = plan["frozen"]["grid"], plan["head"]
+        activations = torch.rand(2, head["channels"], grid, grid)  # of the shape that the head is made for
+        pooling = _map(head["pooling"]) if isinstance(head["pooling"], list) else head["pooling"]
+        return nn.Sequential(cut_network(grid, pretrained=False), build_head(activations, head["classes"], pooling))
     built = dict(plan["backbone"])
     if built.pop("pretrained"):
         model = build_pretrained(built["name"], built["num_classes"], download=False)

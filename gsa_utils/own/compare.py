@@ -7,6 +7,7 @@ is tested once in each repeat, by a head that has seen nobody of its fold.
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -23,10 +24,11 @@ from gsa_utils.images import ImageSet
 from gsa_utils.pixels.features import pixel_features
 from gsa_utils.probing.activations import frozen_activations
 from gsa_utils.probing.heads import Head, build_head
-from gsa_utils.probing.study import LAYERS, network
+from gsa_utils.probing.network import LAYERS, cut_network, network
 from gsa_utils.probing.train import fit_head
 from gsa_utils.splits import three_sides
 from gsa_utils.study.comparison import FoldDifference, fold_difference
+from gsa_utils.training.state import TrainingRun
 
 GRIDS = (14, 28)  # places a side of the two layers
 DECAYS, RATES = (1e-3, 1e-2, 1e-1), (0.01, 0.03, 0.1)
@@ -195,6 +197,23 @@ def _mean_map(head: Head) -> list[list[float]] | None:
         return None
     finest = (max(GRIDS), max(GRIDS))  # folds may have chosen other layers: their maps are compared on one grid
     return head.pooling.attention.resized(finest).mean(dim=0).detach().cpu().tolist()
+
+
+def final_model(image_set: ImageSet, folder: Path, outcomes: list[Outcome], maps: int) -> TrainingRun:
+    """A network for new images: the arm that is not shown to be worse, trained on all persons.
+
+    Shared maps where they help; else the average, which is simpler. Layer and setting are those that most folds chose.
+    """
+    arm = "shared" if difference(outcomes).low > 0 else "average"
+    chosen = Counter((one.grid, one.setting) for one in outcomes if one.arm == arm)
+    ((grid, setting), _), *_ = chosen.most_common()
+    pooling = GlobalSpatialAttention(_features(image_set, grid), maps=maps) if arm == "shared" else "average"
+    torch.manual_seed(0)
+    x = _activations(image_set, folder)[grid]
+    head = trained_head(x, image_set.labels, len(image_set.class_names), pooling, setting, 0)
+    if head is None:
+        raise RuntimeError(f"{arm}, trained on all images: the loss is no number")
+    return TrainingRun.of(nn.Sequential(cut_network(grid), head.cpu()).eval(), image_set)
 
 
 def difference(outcomes: list[Outcome], score: str = "auroc") -> FoldDifference:

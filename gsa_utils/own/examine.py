@@ -14,7 +14,8 @@ from torch import Tensor
 from gsa_utils import plots
 from gsa_utils.evaluation.maps import stability
 from gsa_utils.export.report import Section, write_report
-from gsa_utils.own.compare import FOLDS, Outcome, compare_on, difference, measured_seconds
+from gsa_utils.export.saved import save_model
+from gsa_utils.own.compare import FOLDS, Outcome, compare_on, difference, final_model, measured_seconds
 from gsa_utils.own.findings import Findings, find
 from gsa_utils.own.images import Found, read_images
 from gsa_utils.own.verdicts import Alignment, check_alignment, gain_sentence, shortcut_alarm
@@ -93,6 +94,13 @@ def examine(
     alarm, alike = shortcut_alarm(weight_maps), stability(list(weight_maps))
     say(alarm_sentence(alarm))
     examined = Examined(found, findings, alignment, outcomes, gain, weight_maps, alike, alarm, out / "report.html")
+    metrics = {"AUROC, shared maps minus average": [gain.mean, gain.low, gain.high]}
+    for arm in ("average", "shared"):
+        of_arm = [one.auroc for one in outcomes if one.arm == arm]
+        metrics[f"AUROC, {arm}, mean of the folds"] = sum(of_arm) / len(of_arm)
+    model = final_model(found.image_set, out, outcomes, maps)
+    save_model(model, out / "model.safetensors", metrics, found.reader)
+    say(f"the model: {out / 'model.safetensors'}")
     write_report(examined.report, f"One shared map on {found.image_set.name}?", sections(examined))
     say(f"the report: {examined.report}")
     return examined

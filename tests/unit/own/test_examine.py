@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from gsa_utils import make_phantom
+from gsa_utils.export.saved import read_card
 from gsa_utils.own import compare
 from gsa_utils.own.__main__ import main
 
@@ -36,6 +37,17 @@ def test_a_folder_gets_a_verdict_and_a_report_that_opens_offline(folder, tmp_pat
     assert "http" not in report.replace("http-equiv", "")
     assert report.count("data:image/png;base64,") == 3
     assert "not a medical device" in report
+
+    card = read_card(tmp_path / "out" / "model.safetensors")
+    assert card["classes"] == ["<b>a$^$", "calm"]
+    some = sorted((folder / "calm").iterdir())[:2]
+    assert main(["predict", str(tmp_path / "out" / "model.safetensors"), *map(str, some)]) == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header == "file,class,<b>a$^$,calm"
+    assert [line.split(",")[0] for line in lines] == list(map(str, some))
+    assert all(abs(sum(map(float, line.split(",")[2:])) - 1) < 1e-3 for line in lines)
+    assert main(["predict", str(tmp_path / "out" / "model.safetensors"), str(tmp_path / "none.png")]) == 1
+    assert "none.png" in capsys.readouterr().err
 
     # Cut short after three folds, the same call makes the same results, and makes no other fold anew.
     path = tmp_path / "out" / "folds.json"

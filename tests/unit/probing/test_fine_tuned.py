@@ -7,7 +7,7 @@ from torch import nn
 from gsa_utils.images import ImageSet
 from gsa_utils.networks.pooling import AttentivePooling
 from gsa_utils.networks.pretrained import Preparation
-from gsa_utils.probing import fine_tuned, study
+from gsa_utils.probing import fine_tuned, network, study
 from gsa_utils.probing.study import Cell
 
 
@@ -31,7 +31,7 @@ def stand_in(monkeypatch):
     images[:, :, 4:8, 6:10] += (50 * labels.to(torch.uint8))[:, None, None, None]
     made_up = ImageSet(images, labels, ("without", "with"), torch.arange(40) // 2)
     whole = nn.Sequential(Preparation(16, [0.5] * 3, [0.5] * 3), Whole())
-    monkeypatch.setattr(fine_tuned, "network", lambda: whole)
+    monkeypatch.setattr(network, "network", lambda: whole)
     for module in (study, fine_tuned):
         monkeypatch.setattr(module, "load", lambda *_: made_up)
     monkeypatch.setattr(study, "activations", lambda *_: torch.zeros(40, 4, 8, 8))
@@ -92,4 +92,4 @@ def test_cut_and_untrained_the_network_gives_the_frozen_studys_activations():
     layer = whole.get_submodule(study.LAYERS[fine_tuned.GRID])
     with layer.register_forward_hook(lambda *arguments: kept.append(arguments[2])), torch.no_grad():
         whole(images)
-        torch.testing.assert_close(fine_tuned.cut_network().eval()(images), kept[0])
+        torch.testing.assert_close(network.cut_network(28).eval()(images), kept[0])
