@@ -170,6 +170,11 @@ def _on_fold(image_set: ImageSet, x: Mapping[int, Tensor], arm: str, repeat: int
     )
 
 
+def map_of_fold(image_set: ImageSet, x: Mapping[int, Tensor], fold: int, maps: int = 4) -> Float[Tensor, "h w"]:
+    """The mean of the shared maps of one fold, (28, 28), as `compare_on` finds it."""
+    return torch.tensor(_on_fold(image_set, x, "shared", 0, fold, maps).weight_map)
+
+
 def _features(train: ImageSet, grid: int) -> Float[Tensor, "1 rank h w"]:
     size = min(grid, *train.images.shape[-2:])
     return pixel_features(train, min(RANK, len(train) * train.images.shape[1], size**2), size)

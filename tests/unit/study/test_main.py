@@ -20,11 +20,13 @@ def test_the_command_says_what_is_wrong_and_how_many_failed(tmp_path, capsys, wr
     config = write_grid(tmp_path, lambda grid: grid.replace('"mlp"', '"region"').replace("[0, 1, 2, 3]", "0"))
     assert command.main([str(config), "--jobs", "1"]) == 0
     assert "3 runs done, 0 failed" in capsys.readouterr().out
-    failing = write_grid(tmp_path, lambda grid: grid.replace("rank = 4", "rank = 400").replace("[0, 1, 2, 3]", "0"))
+    failing = write_grid(
+        tmp_path, lambda grid: grid.replace("rank = 4", "rank = 4\nlr = 1e30").replace("[0, 1, 2, 3]", "0")
+    )
     assert command.main([str(failing), "--jobs", "1"]) == 1
     captured = capsys.readouterr()
-    assert "1 failed" in captured.out
-    assert "rank" in captured.err
+    assert "0 runs done, 3 failed" in captured.out
+    assert "a lower lr may help" in captured.err
 
 
 def test_an_interrupted_command_says_how_to_go_on(tmp_path, capsys, monkeypatch, write_grid):
