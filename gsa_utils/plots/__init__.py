@@ -11,7 +11,7 @@ from gsa_utils.plots.images import (
     training_progress,
     weight_maps,
 )
-from gsa_utils.plots.planes import planes
+from gsa_utils.plots.planes import placed, planes
 from gsa_utils.plots.scores import bands, costs, curves, differences, intervals, seeds
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "intervals",
     "map_rows",
     "pixel_scatter",
+    "placed",
     "planes",
     "seeds",
     "signed_maps",

@@ -69,6 +69,50 @@ def planes(
     return figure
 
 
+@styled
+def placed(
+    named: Mapping[str, tuple[float, float, float]],
+    others: Sequence[tuple[float, float, float]],
+    labels: tuple[str, str],
+    unit: str,
+) -> Figure:
+    """Dots at (x, y), x on a logarithmic scale, in the colour of a difference, which stands beside each.
+
+    Args:
+        named: large dots with their names.
+        others: small ones.
+        labels: of the two axes.
+        unit: of the differences, beside their colour bar.
+
+    Raises:
+        ValueError: no dot, or no difference that is not 0.
+    """
+    dots = [*named.values(), *others]
+    highest = max((abs(difference) for *_, difference in dots), default=0.0)
+    if not highest:
+        raise bad_value("named", dict(named), "at least one dot whose difference is not 0")
+    figure = Figure(figsize=(8, 4.6))
+    ax = figure.subplots()
+    ax.set(xscale="log", xlabel=labels[0], ylabel=labels[1])
+    x, y, differences = zip(*dots, strict=True)
+    sizes = [170] * len(named) + [60] * len(others)
+    look = {"cmap": "PuOr", "norm": TwoSlopeNorm(0, -highest, highest), "edgecolors": "black", "linewidths": 0.8}
+    shown = ax.scatter(x, y, sizes, differences, zorder=2, **look)
+    for number, (name, (across, up, difference)) in enumerate(named.items()):  # in turn above and below the dot
+        above = number % 2 == 0
+        place = {"xytext": (0, 9 if above else -9), "va": "bottom" if above else "top", "ha": "center"}
+        ax.annotate(f"{name} {difference:+.1f}", (across, up), textcoords="offset points", fontsize=11, **place)
+    for number, (across, up, difference) in enumerate(sorted(others, key=lambda dot: dot[1])):  # right and left in turn
+        right = number % 2 == 0
+        place = {"xytext": (7 if right else -7, 0), "va": "center", "ha": "left" if right else "right"}
+        ax.annotate(f"{difference:+.1f}", (across, up), textcoords="offset points", fontsize=9, **place)
+    ax.margins(x=0.2, y=0.12)
+    bar = figure.colorbar(shown, ax=ax, shrink=0.85, aspect=14, pad=0.02)
+    bar.set_label(unit)
+    bar.outline.set_visible(False)
+    return figure
+
+
 def _matrix(plane: Mapping[Pair, float], rows: Sequence[str], columns: Sequence[str]) -> np.ndarray:
     return np.array([[plane.get((row, column), np.nan) for column in columns] for row in rows])
 

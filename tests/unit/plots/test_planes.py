@@ -52,3 +52,21 @@ def test_rows_and_columns_are_named(figure):
 def test_nothing_to_show_is_refused_by_name():
     with pytest.raises(ValueError, match="differences"):
         plots.planes({"none": SCORES}, {"map": {}}, ROWS, COLUMNS, ("area", "brightness"), "points")
+
+
+def test_sets_are_placed_by_two_numbers_and_coloured_by_a_third():
+    named = {"faces": (0.1, 0.8, 16.5), "chests": (0.2, 0.6, -2.0)}
+    figure = plots.placed(named, [(0.01, 0.9, 5.0), (0.02, 0.5, 40.0)], ("concentrated", "AUROC"), "points")
+    ax, bar = figure.axes
+    (dots,) = ax.collections
+    assert dots.get_offsets().tolist() == [[0.1, 0.8], [0.2, 0.6], [0.01, 0.9], [0.02, 0.5]]
+    assert dots.get_array().tolist() == [16.5, -2.0, 5.0, 40.0]
+    assert (dots.norm.vmin, dots.norm.vcenter, dots.norm.vmax) == (-40, 0, 40)
+    assert {text.get_text() for text in ax.texts} == {"faces +16.5", "chests -2.0", "+5.0", "+40.0"}
+    assert (ax.get_xscale(), ax.get_xlabel(), ax.get_ylabel()) == ("log", "concentrated", "AUROC")
+    assert bar.get_ylabel() == "points"
+
+
+def test_a_plane_without_a_difference_is_refused():
+    with pytest.raises(ValueError, match="named: got"):
+        plots.placed({"faces": (0.1, 0.8, 0.0)}, [], ("concentrated", "AUROC"), "points")
