@@ -1,12 +1,11 @@
 """What has to hold before and while a model is trained: settings, image sets, losses, gradients."""
 
 import math
-from numbers import Real
 from os import PathLike
 
 from torch import nn
 
-from gsa_utils.arguments import bad_value, check_path, check_positive, check_whole, describe, instance_of
+from gsa_utils.arguments import bad_value, check_path, check_positive, check_whole, describe, instance_of, real_number
 from gsa_utils.images import ImageSet
 from gsa_utils.training.state import weight_maps
 
@@ -24,7 +23,7 @@ def check_settings(**settings: object) -> dict[str, int | float]:
     for argument in ("lr", "attention_lr"):
         check_positive(argument, settings[argument])
     decay = settings["weight_decay"]
-    if not isinstance(decay, Real) or isinstance(decay, bool) or not decay >= 0:
+    if not real_number(decay) or decay < 0:
         raise bad_value("weight_decay", repr(decay), "0 or a positive number")
     return {name: value.item() if hasattr(value, "item") else value for name, value in settings.items()}
 
