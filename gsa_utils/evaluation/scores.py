@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from gsa_utils.arguments import bad_value, describe, instance_of
-from gsa_utils.images import ImageSet
+from gsa_utils.images import ImageSet, warn_of_known
 
 
 @contextmanager
@@ -51,7 +51,8 @@ def predict(model: nn.Module, image_set: ImageSet, batch_size: int = 256) -> Flo
 def evaluate(model: nn.Module, image_set: ImageSet, batch_size: int = 256) -> dict[str, float]:
     """Accuracy, AUROC (for more than two classes the mean of one against the rest) and mean cross-entropy loss.
 
-    The model is used in evaluation mode, on the device it is on, and left in the mode it came in.
+    The model is used in evaluation mode, on the device it is on, and left in the mode it came in. Where `fit` trained
+    it on people who are in this set too, by `groups`, a warning says so.
 
     Raises:
         ValueError: a set without images of every class, for which AUROC is not defined.
@@ -59,6 +60,8 @@ def evaluate(model: nn.Module, image_set: ImageSet, batch_size: int = 256) -> di
     if min(instance_of("image_set", image_set, ImageSet, "an ImageSet").class_counts) == 0:
         expected = "an ImageSet with images of every class; AUROC is not defined otherwise"
         raise bad_value("image_set", f"{image_set!r:.80}", expected)
+    if met := getattr(model, "met", ()):
+        warn_of_known("image_set", image_set, met, stacklevel=2)
     return scores(_logits(model, image_set, batch_size), image_set.labels.cpu())
 
 

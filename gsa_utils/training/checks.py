@@ -6,7 +6,7 @@ from os import PathLike
 from torch import nn
 
 from gsa_utils.arguments import bad_value, check_path, check_positive, check_whole, describe, instance_of, real_number
-from gsa_utils.images import ImageSet
+from gsa_utils.images import ImageSet, warn_of_known
 from gsa_utils.training.state import weight_maps
 
 
@@ -29,7 +29,10 @@ def check_settings(**settings: object) -> dict[str, int | float]:
 
 
 def check_given(model: nn.Module, train: ImageSet, valid: ImageSet, folder: str | PathLike | None) -> None:
-    """Raise a ValueError unless these are a model, two sets that it can be trained and scored on, and a path if any."""
+    """Raise a ValueError unless these are a model, two sets that it can be trained and scored on, and a path if any.
+
+    A warning says whom both sets show.
+    """
     instance_of("model", model, nn.Module, "an nn.Module")
     if folder is not None:
         check_path("checkpoint_dir", folder)
@@ -40,6 +43,7 @@ def check_given(model: nn.Module, train: ImageSet, valid: ImageSet, folder: str 
             raise bad_value(argument, f"{image_set!r}", "images of every class, and at least two classes")
     if train.images.shape[1:] != valid.images.shape[1:] or list(train.class_names) != list(valid.class_names):
         raise bad_value("valid", f"{valid!r}", f"the image shape and classes of train, {train!r}")
+    warn_of_known("valid", valid, train.group_keys, stacklevel=3)
 
 
 def check_finite(epoch: int, **losses: float) -> None:

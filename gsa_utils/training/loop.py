@@ -121,6 +121,7 @@ def fit(
                 break
     run.model = accelerator.unwrap_model(prepared, keep_fp32_wrapper=False).eval()
     state.finish()
+    run.model.met = getattr(run.model, "met", frozenset()) | frozenset(train.group_keys)  # for `evaluate`
     return run
 
 
