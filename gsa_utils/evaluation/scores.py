@@ -13,6 +13,10 @@ from gsa_utils.arguments import bad_value, describe, instance_of
 from gsa_utils.images import ImageSet, warn_of_known
 
 
+class NoNumbers(ValueError):
+    """A model's logits give no probabilities: they are NaN or infinite."""
+
+
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[nn.Module]:
     """Within it `model` is in evaluation mode; afterwards each of its modules is in the mode that it came in."""
@@ -42,7 +46,7 @@ def predict(model: nn.Module, image_set: ImageSet, batch_size: int = 256) -> Flo
     """The probability of every class for every image, on the CPU; the model is left in the mode it came in.
 
     Raises:
-        ValueError: a model that does not return a logit for each class.
+        ValueError: a model that does not return a logit for each class, or one that is no number.
     """
     instance_of("image_set", image_set, ImageSet, "an ImageSet")
     return _logits(model, image_set, batch_size).softmax(dim=1)
@@ -55,7 +59,7 @@ def evaluate(model: nn.Module, image_set: ImageSet, batch_size: int = 256) -> di
     it on people who are in this set too, by `groups`, a warning says so.
 
     Raises:
-        ValueError: a set without images of every class, for which AUROC is not defined.
+        ValueError: a set without images of every class, for which AUROC is not defined; logits that are no numbers.
     """
     if min(instance_of("image_set", image_set, ImageSet, "an ImageSet").class_counts) == 0:
         expected = "an ImageSet with images of every class; AUROC is not defined otherwise"
@@ -88,7 +92,12 @@ def _logits(model: nn.Module, image_set: ImageSet, batch_size: int) -> Float[Ten
         for images in float_batches(model, image_set, batch_size):
             found.append(model(images))
             check_logits(found[-1], len(images), len(image_set.class_names))
-    return torch.cat(found).float().cpu()
+    logits = torch.cat(found).float().cpu()
+    if wrong := int(logits.softmax(dim=1).isnan().any(dim=1).sum()):
+        raise NoNumbers(
+            f"model: got logits that are NaN or infinite for {wrong} of {len(logits)} images, expected numbers"
+        )
+    return logits
 
 
 def _auroc(logits: Float[Tensor, "n classes"], labels: Tensor) -> float:
