@@ -1,9 +1,11 @@
 """What every complaint about an argument is made of: its name, what came, and what was expected."""
 
 import difflib
+import math
 import os
 from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -80,9 +82,17 @@ def check_whole(argument: str, value: object, least: int) -> None:
 
 
 def check_positive(argument: str, value: object) -> None:
-    """Raise a ValueError unless this is a number above 0; True is none."""
-    if not isinstance(value, Real) or isinstance(value, bool) or not value > 0:
+    """Raise a ValueError unless this is a finite number above 0; True is none."""
+    if not real_number(value) or not value > 0:
         raise bad_value(argument, repr(value), "a positive number")
+
+
+def real_number(value: object) -> bool:
+    """Whether this is a finite number, NumPy's included; True and False are none."""
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number that no float reaches
+        return False
 
 
 def whole_number(value: object, least: int) -> bool:
@@ -108,6 +118,20 @@ def check_path(argument: str, path: object) -> None:
     """Raise a ValueError unless this can be the path of a file or folder."""
     if not isinstance(path, str | os.PathLike):
         raise bad_value(argument, describe(path), "a path: a str or a pathlib.Path")
+
+
+def text_of(argument: str, path: Path) -> str:
+    """What a text file holds, without the mark (BOM) that some editors begin it with; line ends are "\\n".
+
+    Raises:
+        ValueError: bytes that are no UTF-8.
+        OSError: no such file, or one that cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        came = f"{path}, where byte {error.start} ({error.object[error.start]:#04x}) is no UTF-8"
+        raise bad_value(argument, came, "a text file in UTF-8; editors have it under Save as, Encoding") from error
 
 
 def check_images(images: object) -> None:

@@ -3,6 +3,8 @@
 scikit-learn takes a second to import, so only what divides a set imports it.
 """
 
+from collections.abc import Sequence
+from hashlib import blake2b
 from numbers import Real
 
 import numpy as np
@@ -19,16 +21,29 @@ def group_numbers(groups: object, count: int) -> Int[Tensor, " n"]:
     Raises:
         ValueError: when there are not `count` of them, or some are missing.
     """
+    return numbers_and_names(groups, count)[0]
+
+
+def numbers_and_names(groups: object, count: int) -> tuple[Int[Tensor, " n"], tuple[str, ...] | None]:
+    """As `group_numbers`, and what the numbers mean; None of integers, which are names themselves."""
     names = groups.numpy() if isinstance(groups, Tensor) else np.asarray(groups)
     if names.shape != (count,):
         raise bad_value("groups", f"shape {names.shape}", f"one person or patient for each of the {count} images")
     if names.dtype.kind in "iu":
-        return torch.as_tensor(names.astype(np.int64))
+        return torch.as_tensor(names.astype(np.int64)), None
     missing = [name for name in names.tolist() if name is None or name != name]  # as a table with gaps has them
     if missing:
         came = f"{missing[0]} {len(missing)} times"
         raise bad_value("groups", came, f"a person or patient for each of the {count} images")
-    return torch.from_numpy(np.unique(names, return_inverse=True)[1].astype(np.int64))
+    members, numbers = np.unique(names, return_inverse=True)
+    return torch.from_numpy(numbers.astype(np.int64)), tuple(map(str, members.tolist()))
+
+
+def keys_of_groups(groups: Int[Tensor, " n"], names: Sequence[str] | None) -> dict[str, str]:
+    """Checksum of its name -> name, of every group: alike in all sets that have it, and a stranger reads no name."""
+    numbers = groups.unique().tolist()
+    found = map(str, numbers) if names is None else (names[number] for number in numbers)
+    return {blake2b(name.encode(errors="replace"), digest_size=8).hexdigest(): name for name in found}
 
 
 def first_side(

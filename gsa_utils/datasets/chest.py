@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path, PurePosixPath
 from zipfile import ZipFile
 
@@ -26,7 +26,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from gsa_utils.arguments import bad_value, whole_number
+from gsa_utils.arguments import bad_value, text_of, whole_number
 from gsa_utils.datasets.download import DataUnavailable, read_npz, verify, write_npz
 from gsa_utils.images import ImageSet, split_in_three
 from gsa_utils.splits import group_numbers
@@ -175,13 +175,15 @@ def _by_name(names: Iterable[str], pattern: str) -> dict[str, tuple[int, int | s
 
 def _by_table(names: Iterable[str], table: Path) -> dict[str, tuple[int, int]]:
     """Label and person of each image that the NIH's table lists."""
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        lines = csv.DictReader(file)
+    try:
+        lines = csv.DictReader(StringIO(text_of("root", table)))
         if missing := {"Image Index", "Finding Labels", "Patient ID"} - set(lines.fieldnames or ()):
             raise DataUnavailable(f"{table} has no column {', '.join(sorted(missing))}. Source: {NIH_BOX}")
         rows = {
             row["Image Index"]: (int(row["Finding Labels"] != "No Finding"), int(row["Patient ID"])) for row in lines
         }
+    except (ValueError, TypeError, csv.Error) as error:  # no UTF-8, no number, a row that ends early
+        raise DataUnavailable(f"{table} cannot be read ({error}). Source: {NIH_BOX}") from error
     return {name: rows[image] for name in names if (image := PurePosixPath(name).name) in rows}
 
 

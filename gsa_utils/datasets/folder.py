@@ -61,7 +61,7 @@ def load_image_folder(
     people = [(groups or str)(file) for file in files]  # without groups each image is one
     if None in people:
         raise bad_value("groups", f"None for {files[people.index(None)]}", "a person or patient of every image")
-    people = _number_groups([str(person) for person in people], parts)
+    people, names = _number_groups([str(person) for person in people], parts)
     if parts[0]:
         chosen = torch.tensor([part == split for part in parts])
         if not chosen.any():
@@ -71,7 +71,9 @@ def load_image_folder(
     read = Reader.of(files, shape)  # of all files: every split comes out alike
     chosen = chosen.nonzero()[:, 0]
     images = torch.from_numpy(np.stack([read(files[i]) for i in chosen]))
-    return ImageSet(images, labels[chosen], class_names, people[chosen] if groups else None, name=path.name)
+    if groups is None:
+        return ImageSet(images, labels[chosen], class_names, name=path.name)
+    return ImageSet(images, labels[chosen], class_names, people[chosen], name=path.name, group_names=names)
 
 
 def _sub_folders(folder: Path) -> list[str]:
@@ -126,13 +128,14 @@ def _several_of_one(files: list[Path]) -> str:
     return f"{len(shared)} of {len(files)} images share the start of their name, as if of one person: {one}, {two}"
 
 
-def _number_groups(people: list[str], parts: list[str]) -> Tensor:
-    """Each image's person or patient as a number, the same in every split; nobody may be in two split folders."""
+def _number_groups(people: list[str], parts: list[str]) -> tuple[Tensor, tuple[str, ...]]:
+    """Each image's person or patient as a number, and all their names; nobody may be in two split folders."""
     home = {}
     for person, part in zip(people, parts, strict=True):
         if home.setdefault(person, part) != part:
             raise bad_value("groups", f"{person!r} in {home[person]} and in {part}", "each group in one split only")
-    return torch.from_numpy(np.unique(people, return_inverse=True)[1])
+    names, numbers = np.unique(people, return_inverse=True)
+    return torch.from_numpy(numbers), tuple(names.tolist())
 
 
 def _choose_part(labels: Tensor, people: Tensor, class_names: tuple[str, ...], split: str) -> Tensor:

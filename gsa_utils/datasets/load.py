@@ -4,6 +4,7 @@ What each named set is, its source, licence, checksum and citation, and where it
 """
 
 import os
+from dataclasses import replace
 
 import torch
 
@@ -62,5 +63,5 @@ def load_whole(name: str, size: int | None = None, images: int | None = None) ->
     first = parts[0]
     groups = None if first.groups is None else torch.cat([part.groups for part in parts])
     pixels, labels = torch.cat([part.images for part in parts]), torch.cat([part.labels for part in parts])
-    whole = ImageSet(pixels, labels, first.class_names, groups, first.region, name)
+    whole = replace(first, images=pixels, labels=labels, groups=groups, name=name)
     return whole if images is None or images >= len(whole) else whole.split(images / len(whole), seed=0)[0]

@@ -80,4 +80,10 @@ def _read(path: Path, people: list[int], labels: list[int]) -> np.ndarray:
             f"{path} holds {images.dtype} images {images.shape}, expected uint8 ({len(people)}, {SIDE}, {SIDE}) with "
             "the labels and subjects of the London set, in its order. Move it away to have it made again."
         )
+    flat = images.reshape(len(images), -1)
+    if blank := np.flatnonzero(flat.min(axis=1) == flat.max(axis=1)).tolist():
+        raise DataUnavailable(
+            f"{path}: {len(blank)} of {len(images)} faces are one colour all over, the first that of person "
+            f"{people[blank[0]]}. Move it away to have it made again."
+        )
     return images

@@ -39,11 +39,11 @@ def localisation(weight_map: Float[Tensor, "height width"], region: Bool[Tensor,
         raise bad_value(
             "region", f"{int(inside.sum())} of {inside.numel()} pixels", "some pixels inside and some outside"
         )
-    truth, score = inside.flatten().numpy(), weights.flatten().numpy()
+    truth, score, total = inside.flatten().numpy(), weights.flatten().numpy(), in_range(weights.flatten())
     return {
         "auroc": float(roc_auc_score(truth, score)),
         "auprc": float(average_precision_score(truth, score)),
-        "energy": float(score[truth].sum() / score.sum()) if score.any() else 0.0,
+        "energy": float(total[inside.flatten()].sum() / total.sum()) if score.any() else 0.0,
     }
 
 
@@ -61,6 +61,7 @@ def effective_area(weight_map: Float[Tensor, "height width"]) -> float:
         raise bad_value(
             "weight_map", describe(weight_map), "a map (H, W) of finite weights, none negative, not all zero"
         )
+    weights = in_range(weights.flatten())
     return float(weights.mean() ** 2 / weights.square().mean())
 
 
@@ -92,11 +93,13 @@ def alignment(images: ImageSet | Num[Tensor, "n channels height width"]) -> floa
     repository's choice. Each image is standardised first; a constant image counts as 0.
 
     Raises:
-        ValueError: fewer than two images, NaN or infinity.
+        ValueError: fewer than two images, images without pixels, NaN or infinity.
     """
     images = images.images if isinstance(images, ImageSet) else images
-    if not isinstance(images, Tensor) or images.ndim != 4 or len(images) < 2:
+    if not isinstance(images, Tensor) or images.ndim != 4 or len(images) < 2 or not images.numel():
         raise bad_value("images", describe(images), "at least two images (N, C, H, W)")
+    if images.is_complex():
+        raise bad_value("images", describe(images), "real intensities")
     total, score = torch.zeros(images[0].numel(), dtype=torch.float64, device=images.device), 0.0
     for batch in images.split(1024):
         total += _standardised(batch).sum(dim=0)
@@ -107,9 +110,19 @@ def alignment(images: ImageSet | Num[Tensor, "n channels height width"]) -> floa
     return score / len(images)
 
 
+def in_range(values: Float[Tensor, "*rows columns"]) -> Float[Tensor, "*rows columns"]:
+    """Each row divided by a power of two, which rounds nothing, so that its largest value is near 1.
+
+    Sums and squares of numbers near the largest float would be infinite, and of the smallest 0.
+    """
+    largest = values.abs().amax(dim=-1, keepdim=True)
+    return torch.ldexp(values, -torch.frexp(largest).exponent.clamp(min=-1000))
+
+
 def _standardised(batch: Tensor) -> Float[Tensor, "batch pixels"]:
     x = batch.double().flatten(1)
     if not torch.isfinite(x).all():
         raise bad_value("images", "NaN or infinite values", "finite intensities")
+    x = in_range(x)  # (b, P)
     x = x - x.mean(dim=1, keepdim=True)
     return x / x.norm(dim=1, keepdim=True).clamp(min=1e-6)

@@ -10,7 +10,11 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from gsa_utils.arguments import bad_value, describe, instance_of
-from gsa_utils.images import ImageSet
+from gsa_utils.images import ImageSet, warn_of_known
+
+
+class NoNumbers(ValueError):
+    """A model's logits give no probabilities: they are NaN or infinite."""
 
 
 @contextmanager
@@ -42,7 +46,7 @@ def predict(model: nn.Module, image_set: ImageSet, batch_size: int = 256) -> Flo
     """The probability of every class for every image, on the CPU; the model is left in the mode it came in.
 
     Raises:
-        ValueError: a model that does not return a logit for each class.
+        ValueError: a model that does not return a logit for each class, or one that is no number.
     """
     instance_of("image_set", image_set, ImageSet, "an ImageSet")
     return _logits(model, image_set, batch_size).softmax(dim=1)
@@ -51,14 +55,17 @@ def predict(model: nn.Module, image_set: ImageSet, batch_size: int = 256) -> Flo
 def evaluate(model: nn.Module, image_set: ImageSet, batch_size: int = 256) -> dict[str, float]:
     """Accuracy, AUROC (for more than two classes the mean of one against the rest) and mean cross-entropy loss.
 
-    The model is used in evaluation mode, on the device it is on, and left in the mode it came in.
+    The model is used in evaluation mode, on the device it is on, and left in the mode it came in. Where `fit` trained
+    it on people who are in this set too, by `groups`, a warning says so.
 
     Raises:
-        ValueError: a set without images of every class, for which AUROC is not defined.
+        ValueError: a set without images of every class, for which AUROC is not defined; logits that are no numbers.
     """
     if min(instance_of("image_set", image_set, ImageSet, "an ImageSet").class_counts) == 0:
         expected = "an ImageSet with images of every class; AUROC is not defined otherwise"
         raise bad_value("image_set", f"{image_set!r:.80}", expected)
+    if met := getattr(model, "met", ()):
+        warn_of_known("image_set", image_set, met, stacklevel=2)
     return scores(_logits(model, image_set, batch_size), image_set.labels.cpu())
 
 
@@ -85,7 +92,12 @@ def _logits(model: nn.Module, image_set: ImageSet, batch_size: int) -> Float[Ten
         for images in float_batches(model, image_set, batch_size):
             found.append(model(images))
             check_logits(found[-1], len(images), len(image_set.class_names))
-    return torch.cat(found).float().cpu()
+    logits = torch.cat(found).float().cpu()
+    if wrong := int(logits.softmax(dim=1).isnan().any(dim=1).sum()):
+        raise NoNumbers(
+            f"model: got logits that are NaN or infinite for {wrong} of {len(logits)} images, expected numbers"
+        )
+    return logits
 
 
 def _auroc(logits: Float[Tensor, "n classes"], labels: Tensor) -> float:

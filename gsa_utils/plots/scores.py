@@ -218,6 +218,8 @@ def costs(
             ax.yaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 3, 5)))
             ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
         ax.minorticks_off()
+        for power in ax.get_xticklabels():
+            power.set_parse_math(True)  # 10 with an exponent, which no other text of the figures needs
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
     return figure
 

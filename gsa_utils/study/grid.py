@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 from statistics import mean
 
-from gsa_utils.arguments import bad_value, unknown_name
+from gsa_utils.arguments import bad_value, check_path, text_of, unknown_name
 from gsa_utils.study.recipe import Recipe, Result
 from gsa_utils.study.results import load_results
 
@@ -21,11 +21,14 @@ def load_grid(path: str | Path) -> list[Recipe]:
     So an unfinished study holds whole folds of all arms rather than all seeds of some.
 
     Raises:
-        ValueError: not TOML, an unknown key, an empty list, a setting that Recipe refuses, or `rates` without runs.
+        ValueError: no UTF-8, not TOML, an unknown key, an empty list, a setting that Recipe refuses, or `rates` without
+            runs.
+        OSError: no such file.
     """
+    check_path("path", path)
     path = Path(path)
     try:
-        config = tomllib.loads(path.read_text(encoding="utf-8"))
+        config = tomllib.loads(text_of("config", path))
     except tomllib.TOMLDecodeError as error:
         raise bad_value("config", f"{path}: {error}", "a TOML file") from error
     for key in config:
@@ -34,8 +37,12 @@ def load_grid(path: str | Path) -> list[Recipe]:
     budget, grids = config.get("budget", {}), config.get("grid", [])
     if not isinstance(budget, dict) or not isinstance(grids, list) or not grids:
         raise bad_value("config", f"{path}: no [[grid]] table", "a [budget] table and one [[grid]] or more")
+    if not all(isinstance(grid, dict) for grid in grids):
+        raise bad_value("config", f"{path}: grid = {grids!r:.60}", "[[grid]] tables of settings")
     recipes = [recipe for grid in grids for recipe in combinations(budget | grid)]
     if "rates" in config:
+        if not isinstance(config["rates"], str):
+            raise bad_value("rates", repr(config["rates"]), "the folder of a study, as a text")
         rates = best_rates(load_results(path.parent / config["rates"]))
         recipes = [replace(recipe, lr=_rate(rates, recipe)) for recipe in recipes]
     return sorted(dict.fromkeys(recipes), key=lambda recipe: (recipe.seed, recipe.fold or 0))

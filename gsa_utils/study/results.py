@@ -4,24 +4,27 @@ Several processes may write into one folder, and any of them may be killed at an
 written first, then the whole table with its row into another file that takes the table's place at once.
 """
 
+import csv
 import io
 import os
 import platform
+import re
 import subprocess
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import MISSING, asdict, fields
 from datetime import date
 from functools import cache
 from pathlib import Path
 from types import UnionType
-from typing import get_args
+from typing import BinaryIO, get_args
 
 import numpy as np
 import pandas as pd
 import torch
 from filelock import FileLock
+from torch import Tensor
 
-from gsa_utils.arguments import bad_value
+from gsa_utils.arguments import bad_value, check_path, text_of
 from gsa_utils.study.recipe import Recipe, Result
 
 SCORES = ["accuracy", "auroc", "loss", "valid_auroc", "valid_loss", "seconds", "trained_on", "tested_on"]
@@ -39,13 +42,15 @@ def load_results(folder: str | Path) -> dict[Recipe, Result]:
     """All runs of a folder, the failed ones with their `error`; empty where there are none yet.
 
     Raises:
-        ValueError: a runs.csv with other columns.
+        ValueError: a runs.csv with other columns, or a row of which this version made nothing; a map that is missing,
+            damaged, or not in that folder.
     """
+    check_path("folder", folder)
     results = {}
     for row in _rows(_table(Path(folder))):
         recipe = _recipe(row)
-        scores = {name: float(row[name]) for name in SCORES if row[name]}
-        weight_map = torch.from_numpy(np.load(Path(folder) / "maps" / row["map"])) if row["map"] else None
+        scores = {name: _number(row, name) for name in SCORES if row[name]}
+        weight_map = _read_map(Path(folder) / "maps", row["map"]) if row["map"] else None
         versions = {name: row[name] for name in MADE_WITH}
         results[recipe] = Result(recipe, scores, weight_map, row["error"] or None, row["precision"] or None, versions)
     return results
@@ -76,7 +81,11 @@ def finished(folder: Path) -> set[Recipe]:
 
 
 def append(folder: Path, result: Result) -> None:
-    """Write a result, unless its recipe has a row already."""
+    """Write a result, unless its recipe has a row already.
+
+    Raises:
+        OSError: a full disk, say; the table is as it was before.
+    """
     (folder / "maps").mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         table = _table(folder)
@@ -85,9 +94,10 @@ def append(folder: Path, result: Result) -> None:
         row = _cells(result) | made_with()
         if result.weight_map is not None:
             row["map"] = f"{result.recipe.key}.npy"
-            np.save(folder / "maps" / row["map"], result.weight_map.numpy().astype(np.float32))
+            weights = result.weight_map.numpy().astype(np.float32)
+            _replace(folder / "maps" / row["map"], lambda file: np.save(file, weights))
         table.loc[len(table)] = ["" if row.get(name) is None else str(row[name]) for name in COLUMNS]
-        _replace(folder / "runs.csv", table)
+        _replace(folder / "runs.csv", lambda file: table.to_csv(file, index=False, lineterminator="\n"))
 
 
 def _cells(result: Result) -> dict[str, object]:
@@ -98,11 +108,12 @@ def _cells(result: Result) -> dict[str, object]:
 def _table(folder: Path) -> pd.DataFrame:
     """The rows of runs.csv with COLUMNS, every cell the text that stands there, so that it is written back the same."""
     path = folder / "runs.csv"
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    whole = text[: text.rfind("\n") + 1]  # earlier versions added lines: one killed in mid-row left one without an end
-    if not whole:
+    header, lines = _lines(path)
+    if not header:
         return pd.DataFrame(columns=COLUMNS, dtype=str)
-    table = pd.read_csv(io.StringIO(whole), dtype=str, keep_default_na=False)
+    if len(set(header)) < len(header):
+        raise bad_value("folder", f"{path} with a column that is there twice", "a table that this version wrote")
+    table = pd.DataFrame(lines, columns=header, dtype=str)
     if LEFT_OUT in table:
         table = table.drop(columns=LEFT_OUT).assign(fast=(table["precision"] == "bfloat16").astype(str), device="cpu")
     table = table.assign(**{name: value for name, value in ABSENT.items() if name not in table})
@@ -112,14 +123,59 @@ def _table(folder: Path) -> pd.DataFrame:
     return table[COLUMNS]
 
 
-def _replace(path: Path, table: pd.DataFrame) -> None:
-    """At once: whoever reads, and whatever happens meanwhile, there is the old table or the new one."""
-    part = path.with_name("runs.csv.part")
-    with part.open("w", encoding="utf-8", newline="") as file:
-        table.to_csv(file, index=False, lineterminator="\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+def _lines(path: Path) -> tuple[list[str], list[list[str]]]:
+    """The names of the columns and the cells of each row; none where there is no table yet."""
+    if path.parent.exists() and not path.parent.is_dir():
+        raise bad_value("folder", f"the file {path.parent}", "a folder")
+    text = text_of("folder", path) if path.exists() else ""
+    whole = text[: text.rfind("\n") + 1]
+    try:
+        header, *lines = [line for line in csv.reader(io.StringIO(whole)) if line] or [[]]
+    except csv.Error as error:
+        raise bad_value(
+            "folder", f"{path}, which cannot be read ({error})", "a table that this version wrote"
+        ) from error
+    # Earlier versions added lines, and a copy of a table may end early: a last row that was cut counts as missing.
+    if lines and len(lines[-1]) < len(header):
+        del lines[-1]
+    for number, line in enumerate(lines, 2):
+        if len(line) != len(header):
+            came = f"{path} with {len(line)} cells in row {number}"
+            raise bad_value("folder", came, f"{len(header)}, as its first row has; delete that row to run it again")
+    return header, lines
+
+
+def _read_map(maps: Path, name: str) -> Tensor:
+    """(H, W): the map of this name, from a file in this folder and from nowhere else."""
+    path = maps / name
+    expected = f"the (H, W) map of a run in {maps}; delete the run's row in runs.csv to run it again"
+    if not re.fullmatch(r"[\w-]+\.npy", name) or path.resolve().parent != maps.resolve():
+        raise bad_value("map", f"{name!r:.80} in {maps.with_name('runs.csv')}", expected)
+    try:
+        weights = np.load(path, allow_pickle=False)
+    except Exception as error:  # NumPy raises half a dozen kinds, few of which name the file
+        raise bad_value("map", f"{path}, which cannot be read ({error})", expected) from error
+    if not isinstance(weights, np.ndarray) or weights.ndim != 2 or weights.dtype.kind != "f":
+        raise bad_value("map", f"{path}, which holds something else", expected)
+    return torch.from_numpy(weights)
+
+
+def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """At once: whoever reads, and whatever happens meanwhile, there is the old file or the new one.
+
+    The name of the half-written one is fixed, unlike that of `whole_file`: what a kill leaves, the next run overwrites.
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)  # which would keep a full disk full
+        reason = f"{path} could not be written ({error.strerror or error}); what was there before still is"
+        raise OSError(error.errno, reason) from error
 
 
 def _rows(table: pd.DataFrame) -> list[dict[Hashable, str]]:
@@ -127,13 +183,30 @@ def _rows(table: pd.DataFrame) -> list[dict[Hashable, str]]:
 
 
 def _recipe(row: dict[Hashable, str]) -> Recipe:
-    return Recipe(**{field.name: _value(row[field.name], field.type) for field in fields(Recipe)})
+    try:
+        return Recipe(**{field.name: _value(row[field.name], field.type) for field in fields(Recipe)})
+    except (KeyError, ValueError) as error:
+        raise _bad_row(row, str(error)) from error
+
+
+def _number(row: dict[Hashable, str], name: str) -> float:
+    try:
+        return float(row[name])
+    except ValueError as error:
+        raise _bad_row(row, f"{name}: got {row[name]!r:.80}, expected a number") from error
+
+
+def _bad_row(row: dict[Hashable, str], reason: str) -> ValueError:
+    run = ", ".join(f"{name} {row[name]}" for name in ("dataset", "attention", "backbone", "seed"))
+    return bad_value("folder", f"runs.csv with a run ({run}) that cannot be read ({reason})", "what this version wrote")
 
 
 def _value(text: str, kind: type | UnionType) -> object:
     """A setting as its field has it: `kind` is str, int, float, bool, or one of these or None."""
     if kind is bool:
-        return {"True": True, "False": False}[text]
+        if text not in ("True", "False"):
+            raise ValueError(f"got {text!r:.80} where True or False was expected")
+        return text == "True"
     if isinstance(kind, UnionType):
         return get_args(kind)[0](text) if text else None
     return kind(text)

@@ -1,13 +1,12 @@
 """What has to hold before and while a model is trained: settings, image sets, losses, gradients."""
 
 import math
-from numbers import Real
 from os import PathLike
 
 from torch import nn
 
-from gsa_utils.arguments import bad_value, check_path, check_positive, check_whole, describe, instance_of
-from gsa_utils.images import ImageSet
+from gsa_utils.arguments import bad_value, check_path, check_positive, check_whole, describe, instance_of, real_number
+from gsa_utils.images import ImageSet, warn_of_known
 from gsa_utils.training.state import weight_maps
 
 
@@ -24,13 +23,16 @@ def check_settings(**settings: object) -> dict[str, int | float]:
     for argument in ("lr", "attention_lr"):
         check_positive(argument, settings[argument])
     decay = settings["weight_decay"]
-    if not isinstance(decay, Real) or isinstance(decay, bool) or not decay >= 0:
+    if not real_number(decay) or decay < 0:
         raise bad_value("weight_decay", repr(decay), "0 or a positive number")
     return {name: value.item() if hasattr(value, "item") else value for name, value in settings.items()}
 
 
 def check_given(model: nn.Module, train: ImageSet, valid: ImageSet, folder: str | PathLike | None) -> None:
-    """Raise a ValueError unless these are a model, two sets that it can be trained and scored on, and a path if any."""
+    """Raise a ValueError unless these are a model, two sets that it can be trained and scored on, and a path if any.
+
+    A warning says whom both sets show.
+    """
     instance_of("model", model, nn.Module, "an nn.Module")
     if folder is not None:
         check_path("checkpoint_dir", folder)
@@ -41,6 +43,7 @@ def check_given(model: nn.Module, train: ImageSet, valid: ImageSet, folder: str 
             raise bad_value(argument, f"{image_set!r}", "images of every class, and at least two classes")
     if train.images.shape[1:] != valid.images.shape[1:] or list(train.class_names) != list(valid.class_names):
         raise bad_value("valid", f"{valid!r}", f"the image shape and classes of train, {train!r}")
+    warn_of_known("valid", valid, train.group_keys, stacklevel=3)
 
 
 def check_finite(epoch: int, **losses: float) -> None:

@@ -79,6 +79,8 @@ CASES = {
         lambda: gsa.alignment(TRAIN.images.numpy()),
         lambda: gsa.alignment(TRAIN.images[:1]),
         lambda: gsa.alignment(torch.full((3, 1, 4, 4), torch.inf)),
+        lambda: gsa.alignment(torch.rand(3, 1, 0, 4)),
+        lambda: gsa.alignment(torch.rand(3, 1, 4, 4).to(torch.complex64)),
     ],
     "labels": [
         lambda: gsa.ImageSet(TRAIN.images, TRAIN.labels.float(), ("a", "b")),
@@ -222,14 +224,14 @@ def test_an_array_in_place_of_a_map_is_told_how_to_become_one():
         gsa.effective_area(np.ones((3, 3), dtype=np.float32))
 
 
-def test_logits_that_are_no_numbers_have_no_accuracy():
-    class NoNumbers(torch.nn.Module):
-        def forward(self, x):
-            return torch.full((len(x), 2), torch.nan)
-
-    assert np.isnan(list(gsa.evaluate(NoNumbers(), VALID).values())).all()
+@pytest.mark.parametrize("factor", [1e-300, 1e-38, 1e38, 1e150, 1e300, 1.79e308])
+def test_intensities_far_from_any_picture_align_as_others_do(factor):
+    images = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0)).double()
+    assert gsa.alignment(images * factor) == pytest.approx(gsa.alignment(images), abs=1e-6)
 
 
-def test_intensities_far_from_any_picture_align_as_others_do():
-    images = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    assert gsa.alignment(images * 1e38) == pytest.approx(gsa.alignment(images), abs=1e-6)
+@pytest.mark.parametrize("factor", [1e-300, 1e-38, 1e38, 1e150, 1e300, 1.79e308])
+def test_a_map_on_any_scale_is_as_good_and_as_wide_as_itself(factor):
+    assert gsa.localisation(MAP.double() * factor, REGION) == pytest.approx(gsa.localisation(MAP.double(), REGION))
+    assert gsa.effective_area(MAP.double() * factor) == pytest.approx(gsa.effective_area(MAP.double()))
+    assert gsa.stability([MAP.double() * factor, MAP]) == pytest.approx(1)

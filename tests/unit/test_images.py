@@ -101,6 +101,30 @@ def test_groups_may_be_names_or_numbers_of_any_kind(groups):
     assert len(stored.unique()) == 3
 
 
+def test_names_of_groups_stay_beside_their_numbers_wherever_a_set_goes():
+    image_set = make([0, 1, 0, 1], ["ben", "anna", "ben", "carl"])
+    assert image_set.group_names == ("anna", "ben", "carl")
+    assert image_set.groups.tolist() == [1, 0, 1, 2]
+    part = image_set.subset([3, 0])
+    assert [part.group_names[number] for number in part.groups] == ["carl", "ben"]
+    assert sorted(part.group_keys.values()) == ["ben", "carl"]
+
+
+def test_a_person_has_one_key_in_all_sets_however_they_number_them():
+    one, two = make([0, 1], ["anna", "ben"]), make([0, 1], ["ben", "carl"])
+    assert one.groups.tolist() == two.groups.tolist() == [0, 1]
+    assert [one.group_keys[key] for key in one.group_keys.keys() & two.group_keys.keys()] == ["ben"]
+    assert make([0, 1], [7, 8]).group_keys == make([1, 0], ["8", "7"]).group_keys
+    assert make([0, 1]).group_keys == {}
+    assert not any("anna" in key for key in one.group_keys)
+
+
+@pytest.mark.parametrize("names", ["ab", {"a", "b"}, ["a"], [1, 2], 3])
+def test_names_that_are_none_of_these_groups_are_refused(names):
+    with pytest.raises(ValueError, match="group_names: got "):
+        make([0, 1], [0, 1], group_names=names)
+
+
 def test_a_subset_keeps_the_order_asked_for_and_everything_that_belongs_to_an_image():
     region = torch.ones(4, 6, dtype=torch.bool)
     image_set = make([0, 1, 0, 1], ["a", "b", "c", "d"], region=region, name="demo")

@@ -221,6 +221,20 @@ def test_a_table_of_something_else_is_refused(published, tmp_path):
         load_image_set("nih-chest", root=tmp_path)
 
 
+@pytest.mark.parametrize(
+    "table",
+    [
+        b"Image Index,Finding Labels,Patient ID\na.png,No Finding,one\n",
+        b"Image Index,Finding Labels,Patient ID\na.png,No Finding\n",
+        b"Image Index,Finding Labels,Patient ID\na.png,Ed\xe8me,1\n",
+    ],
+)
+def test_a_damaged_table_is_named(published, tmp_path, table):
+    (published / "Data_Entry_2017_v2020.csv").write_bytes(table)
+    with pytest.raises(DataUnavailable, match=r"Data_Entry_2017_v2020\.csv cannot be read \("):
+        load_image_set("nih-chest", root=tmp_path)
+
+
 @pytest.mark.parametrize("place", ["nih_chest_64.zip", "NIH1000"])
 def test_the_small_copy_gives_no_more_than_64_pixels(pack, tmp_path, place):
     if place == "NIH1000":

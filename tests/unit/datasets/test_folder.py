@@ -47,6 +47,14 @@ def test_people_never_straddle_the_division_of_a_folder(folder):
     assert all(torch.bincount(s.groups)[s.groups].eq(2).all() for s in sets)
 
 
+def test_patients_of_two_folders_are_compared_by_name(tmp_path):
+    for place, people in (("one", "abcdefg"), ("two", "gmnopq")):
+        for i, person in enumerate(people):
+            draw(tmp_path / place / "train" / ("ill", "well")[i % 2] / f"{person}.png", 0)
+    one, two = (load_image_folder(tmp_path / place, 8, groups=lambda file: file.stem) for place in ("one", "two"))
+    assert [one.group_keys[key] for key in one.group_keys.keys() & two.group_keys.keys()] == ["g"]
+
+
 def test_folders_named_train_val_and_test_are_the_splits(tmp_path):
     for value, split in enumerate(SPLITS):
         draw(tmp_path / split / "a" / "x.png", value)

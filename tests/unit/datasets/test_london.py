@@ -81,6 +81,17 @@ def test_an_npz_that_is_not_the_london_set_is_refused(key, value, faces):
         load_image_set("london-faces", root=faces)
 
 
+@pytest.mark.parametrize("colour", [0, 255])
+def test_faces_of_one_colour_all_over_are_refused(colour, faces):
+    path = faces / "london_faces_96.npz"
+    with np.load(path) as arrays:
+        arrays = dict(arrays)
+    arrays["images"][[3, 9]] = colour
+    np.savez(path, **arrays)
+    with pytest.raises(DataUnavailable, match="2 of 204 faces are one colour all over, the first that of person 4"):
+        load_image_set("london-faces", root=faces)
+
+
 def test_a_damaged_london_npz_is_refused_and_kept(faces):
     path = faces / "london_faces_96.npz"
     path.write_bytes(path.read_bytes()[:50_000])

@@ -121,12 +121,18 @@ def test_an_infinite_logit_has_its_place_in_the_order():
     assert evaluate(Logits(logits), IMAGES)["auroc"] == pytest.approx(finite)
 
 
-def test_logits_that_are_no_numbers_have_no_auroc():
+@pytest.mark.parametrize("use", [evaluate, predict])
+@pytest.mark.parametrize("row", [[0, torch.nan], [torch.inf, 0], [-torch.inf, -torch.inf]])
+def test_logits_that_give_no_probabilities_are_refused(use, row):
     logits = torch.randn(30, 2, generator=torch.Generator().manual_seed(0))
-    logits[3, 1] = torch.nan
-    came = evaluate(Logits(logits), IMAGES)
-    assert came["auroc"] != came["auroc"]
-    assert came["loss"] != came["loss"]
+    logits[3] = torch.tensor(row)
+    with pytest.raises(ValueError, match="model: got logits that are NaN or infinite for 1 of 30 images"):
+        use(Logits(logits), IMAGES)
+
+
+def test_scores_of_logits_that_are_no_numbers_are_none():
+    logits = torch.full((30, 2), torch.nan)
+    assert all(score != score for score in scores.scores(logits, IMAGES.labels).values())
 
 
 @pytest.mark.parametrize(("output", "words"), [(torch.zeros(30, 3), "outputs of shape"), ([1, 2], "list")])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from gsa_utils import plots
 
@@ -133,3 +134,21 @@ def test_no_figure_is_left_open():
     plots.curves({"loss": [1.0]}, "loss")
     pyplot = sys.modules.get("matplotlib.pyplot")
     assert pyplot is None or not pyplot.get_fignums()
+
+
+@pytest.mark.parametrize("name", ["a$^$", "$x$", r"$\frac{$", "one $ and two $ more", "<b>&amp;</b>", r"\$"])
+def test_names_are_shown_letter_by_letter_and_never_read_as_formulas(name):
+    picture, dots = np.zeros((8, 8, 3), np.uint8), {name: torch.zeros(3), "other": torch.ones(2)}
+    figures = [
+        plots.inspector_report(picture, (0.0, 1.0, 2.0), {name: [1.0, 2.0]}, 1, dots, name, name),
+        plots.image_rows({name: [torch.rand(4, 4)]}, [name]),
+        plots.weight_maps({name: MAPS["one"]}, unit=name),
+        plots.seeds({name: [0.5, 0.7]}, name),
+        plots.curves({name: [1.0, 2.0]}, name),
+    ]
+    for figure in figures:
+        figure.draw_without_rendering()
+        said = [text for text in figure.findobj(Text) if name in text.get_text()]
+        assert said
+        assert not any(text.get_parse_math() for text in said)
+    plots.images.intensity_axis([name, "other"])

@@ -150,3 +150,11 @@ def test_a_legend_of_long_names_stays_inside_a_narrow_figure():
     box = figure.legends[0].get_window_extent()
     assert 0 < box.x0 < box.x1 < figure.bbox.x1
     assert box.y0 >= 0
+
+
+def test_powers_of_ten_are_written_with_an_exponent():
+    figure = plots.costs({"one": {"step": {10: (1.0, 0.5, 2.0), 1e6: (5.0, 4.0, 6.0)}}}, "images", "seconds")
+    figure.draw_without_rendering()
+    powers = [label for label in figure.axes[0].get_xticklabels() if label.get_text()]
+    assert len(powers) > 3
+    assert all("10^" in label.get_text() and label.get_parse_math() for label in powers)

@@ -1,5 +1,7 @@
 """A small grid in a file."""
 
+from contextlib import contextmanager
+
 import pytest
 
 GRID = """
@@ -26,3 +28,20 @@ def write_grid():
         return path
 
     return write
+
+
+@pytest.fixture
+def room_for():
+    """Within `with room_for(bytes):` no file gets longer than so many bytes, as if the disk were full."""
+    resource = pytest.importorskip("resource", reason="no limit on the size of a file there")
+
+    @contextmanager
+    def limited(bytes_left):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limited

@@ -1,5 +1,6 @@
 """The command: python -m gsa_utils.study."""
 
+import re
 import subprocess
 import sys
 
@@ -21,12 +22,23 @@ def test_the_command_says_what_is_wrong_and_how_many_failed(tmp_path, capsys, wr
     assert command.main([str(config), "--jobs", "1"]) == 0
     assert "3 runs done, 0 failed" in capsys.readouterr().out
     failing = write_grid(
-        tmp_path, lambda grid: grid.replace("rank = 4", "rank = 4\nlr = 1e30").replace("[0, 1, 2, 3]", "0")
+        tmp_path, lambda grid: grid.replace('"free"', '"eca"').replace("[0, 1, 2, 3]", "0") + 'at = "nowhere"'
     )
     assert command.main([str(failing), "--jobs", "1"]) == 1
     captured = capsys.readouterr()
-    assert "0 runs done, 3 failed" in captured.out
-    assert "a lower lr may help" in captured.err
+    assert "1 failed" in captured.out
+    assert "at: got 'nowhere'" in captured.err
+
+
+def test_the_command_names_the_file_that_a_full_disk_left_unwritten(tmp_path, capsys, write_grid, room_for):
+    config = write_grid(
+        tmp_path, lambda grid: grid.replace("[0, 1, 2, 3]", "0").replace('["none", "mlp", "free"]', '"none"')
+    )
+    with room_for(100):
+        assert command.main([str(config), "--jobs", "1"]) == 2
+    assert re.search(r"\.npy could not be written \(File too large\)", capsys.readouterr().err)
+    assert command.main([str(config), "--jobs", "1"]) == 0
+    assert "1 runs done, 0 failed" in capsys.readouterr().out
 
 
 def test_an_interrupted_command_says_how_to_go_on(tmp_path, capsys, monkeypatch, write_grid):

@@ -40,6 +40,13 @@ TINY = {"dataset": "phantom-chest", "size": 16, "train_images": 12, "valid_image
         ({"marker": 1.5, "fold": 0}, "marker: got 1.5, expected a number from 0 to 1"),
         ({"seed": True}, "seed: got True"),
         ({"lr": "fast"}, "lr: got 'fast'"),
+        ({"lr": float("inf")}, "lr: got inf"),
+        ({"lr": 10**400}, "lr: got 1000"),
+        ({"weight_decay": float("inf")}, "weight_decay: got inf"),
+        ({"strength": True}, "strength: got True, expected a number from 0 to 1"),
+        ({"at": 3}, "at: got 3, expected a place by name"),
+        ({"size": 16.0}, "size: got 16.0"),
+        ({"ranking": 3}, "ranking: got 3, expected one of"),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_refused_before_anything_runs(settings, complaint):

@@ -2,6 +2,7 @@
 
 import csv
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -67,6 +68,120 @@ def test_a_row_that_its_writer_did_not_finish_counts_as_missing_and_is_replaced(
     assert finished(tmp_path) == {result(0).recipe}
     append(tmp_path, result(1))
     assert table.read_bytes().count(b"\n") == 3
+    assert list(load_results(tmp_path)) == [result(0).recipe, result(1).recipe]
+
+
+@pytest.mark.parametrize("kept", [1, 20, 130, -60, -2])
+def test_a_last_row_that_was_cut_and_then_ended_counts_as_missing_and_is_replaced(tmp_path, kept):
+    """As an editor that adds the missing end of a line leaves it."""
+    table = tmp_path / "runs.csv"
+    append(tmp_path, result(0))
+    whole = table.read_bytes()
+    append(tmp_path, result(1))
+    row = table.read_bytes()[len(whole) :].rstrip(b"\n")
+    table.write_bytes(whole + (row[: row.rfind(b",")] if kept == -2 else row[:kept]) + b"\n")
+    assert finished(tmp_path) == set(load_results(tmp_path)) == {result(0).recipe}
+    append(tmp_path, result(1))
+    assert list(load_results(tmp_path)) == [result(0).recipe, result(1).recipe]
+    assert table.read_bytes().count(b"\n") == 3
+
+
+def test_a_last_row_that_was_cut_within_quotes_or_filled_with_zeros_counts_as_missing(tmp_path):
+    table = tmp_path / "runs.csv"
+    append(tmp_path, result(0))
+    whole = table.read_bytes()
+    for rest in (b'phantom-chest,mlp,"at\n', b'phantom-chest,mlp,"at', b"\0" * 400 + b"\n", b"\0" * 400):
+        table.write_bytes(whole + rest)
+        assert list(load_results(tmp_path)) == [result(0).recipe]
+
+
+def test_a_table_with_windows_line_ends_and_mark_is_read(tmp_path):
+    append(tmp_path, result(0))
+    table = tmp_path / "runs.csv"
+    table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes().replace(b"\n", b"\r\n") + b"\r\n")
+    append(tmp_path, result(1))
+    assert list(load_results(tmp_path)) == [result(0).recipe, result(1).recipe]
+
+
+KEY = result(0).recipe.key.encode()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        (
+            b",False,",
+            b",no,",
+            r"folder: got runs.csv with a run \(dataset phantom-chest.* seed 0\).*got 'no' where True",
+        ),
+        (b"0.0005", b"fast", "folder: got runs.csv with a run .*could not convert .*'fast'"),
+        (b"0.0005", b"inf", "folder: got runs.csv with a run .*lr: got inf"),
+        (b",30,32,", b",30.5,32,", "folder: got runs.csv with a run .*'30.5'"),
+        (b",0.1,", b",good,", "folder: got runs.csv with a run .*accuracy: got 'good', expected a number"),
+        (b"done", b"don\xe9", r"folder: got .*runs\.csv, where byte \d+ \(0xe9\) is no UTF-8"),
+        (b",keep,", b",share,", r"folder: got .*runs\.csv with a column that is there twice"),
+        (b"phantom-chest,", b"phantom-chest,,", r"folder: got .*runs\.csv with \d+ cells in row 2"),
+        (b"phantom-chest,none,", b"phantom-chest,", r"folder: got .*runs\.csv with \d+ cells in row 2"),
+        (b"phantom-chest", b"x" * 200_000, r"folder: got .*runs\.csv, which cannot be read \(field larger"),
+        (KEY, b"../" + KEY, r"map: got '\.\./.*\.npy' in .*runs\.csv, expected the \(H, W\) map of a run in "),
+        (KEY, b"../../../../tmp/" + KEY, r"map: got '\.\./"),
+        (KEY + b".npy", b"/etc/passwd", "map: got '/etc/passwd' in "),
+        (KEY + b".npy", b"..", r"map: got '\.\.' in "),
+        (KEY, b"..\\" + KEY, "map: got "),
+        (KEY, b"another", r"map: got .*maps.another\.npy, which cannot be read .*delete the run's row"),
+    ],
+)
+def test_a_table_that_nothing_of_ours_wrote_is_refused_and_left_as_it_is(tmp_path, old, new, complaint):
+    append(tmp_path, result(0))
+    append(tmp_path, result(1))
+    np.save(tmp_path / f"{KEY.decode()}.npy", MAP.numpy())  # where a path that leads out would find one
+    table = tmp_path / "runs.csv"
+    before = table.read_bytes()
+    assert old in before
+    table.write_bytes(before.replace(old, new, 1))
+    with pytest.raises(ValueError, match=complaint):
+        load_results(tmp_path)
+    assert table.read_bytes() == before.replace(old, new, 1)
+
+
+def test_a_map_that_is_damaged_or_lies_elsewhere_is_named(tmp_path):
+    append(tmp_path, result(0))
+    path = tmp_path / "maps" / f"{KEY.decode()}.npy"
+    whole, elsewhere = path.read_bytes(), tmp_path / "elsewhere.npy"
+    elsewhere.write_bytes(whole)
+    for damaged in (b"", b"junk", whole[:-5]):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=rf"map: got .*{path.name}, which cannot be read"):
+            load_results(tmp_path)
+    for other in (np.array(["text"]), np.zeros(3), np.zeros((2, 2), dtype=int), np.array([[object()]])):
+        np.save(path, other, allow_pickle=True)
+        with pytest.raises(ValueError, match=rf"map: got .*{path.name}, which "):
+            load_results(tmp_path)
+    path.unlink()
+    path.symlink_to(elsewhere)
+    with pytest.raises(ValueError, match=rf"map: got '{path.name}'.*in .*maps; delete the run's row"):
+        load_results(tmp_path)
+
+
+def test_what_is_no_folder_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="folder: got the file .*file, expected a folder"):
+        load_results(tmp_path / "file")
+    with pytest.raises(ValueError, match="folder: got NoneType None, expected a path"):
+        load_results(None)
+
+
+@pytest.mark.parametrize("room", [0, 100, 700])
+def test_a_full_disk_is_named_with_its_path_and_leaves_the_table_before_it(tmp_path, room, room_for):
+    append(tmp_path, result(0))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with room_for(room), pytest.raises(OSError, match=r"(runs\.csv|\.npy) could not be written \(.*\); what was there"):
+        append(tmp_path, result(1))
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert {path: after[path] for path in before} == before
+    assert not list(tmp_path.rglob("*.part"))
+    assert list(load_results(tmp_path)) == [result(0).recipe]
+    append(tmp_path, result(1))
     assert list(load_results(tmp_path)) == [result(0).recipe, result(1).recipe]
 
 

@@ -43,6 +43,40 @@ def uninterrupted():
     return run()
 
 
+# ---------------------------------------------------------------- people in two sets
+
+
+def of_people(*names, channels=1):
+    """As many images as names, of both classes."""
+    return coloured([i % 2 for i in range(len(names))], 2, channels=channels, groups=list(names))
+
+
+def test_people_whom_both_sets_show_are_named_when_a_model_is_trained_and_scored(recwarn):
+    train, valid = of_people(*"aabbccdd"), of_people(*"ddef")  # numbered from 0 in each
+    with pytest.warns(UserWarning, match=r"valid: got 1 of 3 groups that the model was trained on \(d\), expected "):
+        result = run(small_cnn(), train, valid, epochs=1)
+    with pytest.warns(UserWarning, match=r"image_set: got 2 of 2 groups that .* \(a, b\)"):
+        evaluate(result.model, of_people(*"abab"))
+    recwarn.clear()
+    evaluate(result.model, of_people(*"efgh"))
+    evaluate(result.model, coloured([0, 1], 2, channels=1))
+    assert not len(recwarn)
+
+
+def test_people_that_two_sets_number_alike_but_name_differently_are_others(recwarn):
+    run(small_cnn(), of_people(*"aabb"), of_people(*"ccdd"), epochs=1)
+    assert not [one for one in recwarn if "groups" in str(one.message)]
+
+
+def test_a_model_that_was_trained_twice_has_met_the_people_of_both_sets_and_holds_no_name():
+    result = run(small_cnn(), of_people("anna", "ben", "anna", "ben"), of_people("x", "y"), epochs=1)
+    again = run(result.model, of_people("carl", "dora"), of_people("x", "y"), epochs=1)
+    with pytest.warns(UserWarning, match=r"2 of 2 groups .*\(anna, carl\)"):
+        evaluate(again.model, of_people("anna", "carl"))
+    assert not any("anna" in key for key in again.model.met)
+    small_cnn().load_state_dict({name.removeprefix("model."): v for name, v in again.model.state_dict().items()}, False)
+
+
 # ---------------------------------------------------------------- what a run returns
 
 
