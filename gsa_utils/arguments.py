@@ -142,6 +142,14 @@ def check_images(images: object) -> None:
         raise bad_value("images", f"shape {tuple(images.shape)}", "at least one image, channel, row and column")
 
 
+def check_region(region: object, size: tuple[int, int]) -> None:
+    """Raise a ValueError unless this is None, or a bool tensor of the images' height and width."""
+    if region is not None and (
+        not isinstance(region, Tensor) or region.dtype != torch.bool or tuple(region.shape) != size
+    ):
+        raise bad_value("region", describe(region), f"a bool tensor of shape {size}, as the images have")
+
+
 def check_labels(labels: object, count: int, classes: int) -> None:
     """Raise a ValueError unless these are `count` numbers of classes: (N,) int64."""
     if not isinstance(labels, Tensor) or labels.dtype != torch.int64 or labels.shape != (count,):

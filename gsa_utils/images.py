@@ -1,7 +1,6 @@
 """ImageSet: aligned, labelled images of one size, the one container that everything else takes and returns."""
 
-import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from torch import Tensor
 
-from gsa_utils.arguments import bad_value, check_images, check_labels, describe, number_of_names
-from gsa_utils.splits import first_side, fold_numbers, keys_of_groups, numbers_and_names
+from gsa_utils.arguments import bad_value, check_images, check_labels, check_region, describe, number_of_names
+from gsa_utils.splits import first_side, fold_numbers, settled_groups
 
 SPLITS = ("train", "val", "test")
 
@@ -26,8 +25,7 @@ class ImageSet:
         groups: (N,) the person or patient of each image, or None; images of one group never straddle a split.
         region: (H, W) bool, the pixels known to decide the class, or None where nobody knows (every real set).
         name: what figures and messages call the set.
-        group_names: what the numbers in `groups` mean, where they are names: `groups` of another type brings its own.
-            By them `fit` and `evaluate` notice who is in two sets that were loaded or numbered separately.
+        group_names: what the numbers in `groups` mean; `fit` and `evaluate` notice by them who is in two sets.
 
     Raises:
         ValueError: names the argument, what came and what was expected.
@@ -46,15 +44,9 @@ class ImageSet:
         count, size = len(self.images), tuple(self.images.shape[-2:])
         check_labels(self.labels, count, number_of_names(self.class_names))
         if self.groups is not None:
-            numbers, names = numbers_and_names(self.groups, count)
-            object.__setattr__(self, "groups", numbers)
-            object.__setattr__(self, "group_names", self.group_names if names is None else names)
-        check_group_names(self.group_names, self.groups)
-        region = self.region
-        if region is not None and (
-            not isinstance(region, Tensor) or region.dtype != torch.bool or region.shape != size
-        ):
-            raise bad_value("region", describe(region), f"a bool tensor of shape {size}, as the images have")
+            groups, names = settled_groups(self.groups, self.group_names, count)
+            self.__dict__.update(groups=groups, group_names=names)  # frozen from here on
+        check_region(self.region, size)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -68,11 +60,6 @@ class ImageSet:
     def class_counts(self) -> list[int]:
         """Images in each class, in the order of `class_names`."""
         return torch.bincount(self.labels, minlength=len(self.class_names)).tolist()
-
-    @property
-    def group_keys(self) -> dict[str, str]:
-        """Checksum -> name of each person or patient, the same in every set; empty where nobody said who."""
-        return {} if self.groups is None else keys_of_groups(self.groups, self.group_names)
 
     def to_float(self) -> Float[Tensor, "n channels height width"]:
         """The images as float32 in [0, 1]: what models take."""
@@ -124,25 +111,6 @@ class ImageSet:
         fold = fold_numbers(self.labels, self.groups, k, seed)
         sides = [((fold != i).nonzero()[:, 0], (fold == i).nonzero()[:, 0]) for i in range(k)]
         return [(self.subset(train), self.subset(test)) for train, test in sides]
-
-
-def check_group_names(names: object, groups: Int[Tensor, " n"] | None) -> None:
-    """Raise a ValueError unless every group has a name, or none has."""
-    if names is None or groups is None:
-        return
-    if not isinstance(names, Sequence) or isinstance(names, str) or not all(isinstance(name, str) for name in names):
-        raise bad_value("group_names", describe(names), "a list or tuple of names, in the order of the numbers")
-    if groups.min() < 0 or groups.max() >= len(names):
-        raise bad_value("group_names", f"{len(names)} names", f"one for each number, {groups.min()} to {groups.max()}")
-
-
-def warn_of_known(argument: str, image_set: ImageSet, known: Collection[str], stacklevel: int) -> None:
-    """Warn where groups of a set, by `group_keys`, are among those that a model was trained on."""
-    keys = image_set.group_keys
-    if shared := sorted(name for key, name in keys.items() if key in known):
-        came = f"{len(shared)} of {len(keys)} groups that the model was trained on ({', '.join(shared[:3])})"
-        expected = "people or patients that it has not met: its scores say nothing of new ones"
-        warnings.warn(f"{argument}: got {came:.200}, expected {expected}", stacklevel=stacklevel + 1)
 
 
 def split_in_three(image_set: ImageSet) -> dict[str, ImageSet]:

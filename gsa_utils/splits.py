@@ -4,7 +4,6 @@ scikit-learn takes a second to import, so only what divides a set imports it.
 """
 
 from collections.abc import Sequence
-from hashlib import blake2b
 from numbers import Real
 
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from gsa_utils.arguments import bad_value, check_whole
+from gsa_utils.arguments import bad_value, check_whole, describe
 
 
 def group_numbers(groups: object, count: int) -> Int[Tensor, " n"]:
@@ -39,11 +38,28 @@ def numbers_and_names(groups: object, count: int) -> tuple[Int[Tensor, " n"], tu
     return torch.from_numpy(numbers.astype(np.int64)), tuple(map(str, members.tolist()))
 
 
-def keys_of_groups(groups: Int[Tensor, " n"], names: Sequence[str] | None) -> dict[str, str]:
-    """Checksum of its name -> name, of every group: alike in all sets that have it, and a stranger reads no name."""
-    numbers = groups.unique().tolist()
-    found = map(str, numbers) if names is None else (names[number] for number in numbers)
-    return {blake2b(name.encode(errors="replace"), digest_size=8).hexdigest(): name for name in found}
+def settled_groups(
+    groups: object, names: Sequence[str] | None, count: int
+) -> tuple[Int[Tensor, " n"], Sequence[str] | None]:
+    """The numbers of the groups and what they mean; groups of another type than integers bring names of their own.
+
+    Raises:
+        ValueError: what `group_numbers` refuses, or names that are not one for each number.
+    """
+    numbers, found = numbers_and_names(groups, count)
+    names = names if found is None else found
+    check_group_names(names, numbers)
+    return numbers, names
+
+
+def check_group_names(names: object, groups: Int[Tensor, " n"] | None) -> None:
+    """Raise a ValueError unless every group has a name, or none has."""
+    if names is None or groups is None:
+        return
+    if not isinstance(names, Sequence) or isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise bad_value("group_names", describe(names), "a list or tuple of names, in the order of the numbers")
+    if groups.min() < 0 or groups.max() >= len(names):
+        raise bad_value("group_names", f"{len(names)} names", f"one for each number, {groups.min()} to {groups.max()}")
 
 
 def first_side(

@@ -10,7 +10,8 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from gsa_utils.arguments import bad_value, describe, instance_of
-from gsa_utils.images import ImageSet, warn_of_known
+from gsa_utils.evaluation.persons import warn_of_known
+from gsa_utils.images import ImageSet
 
 
 class NoNumbers(ValueError):

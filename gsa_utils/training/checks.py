@@ -6,7 +6,9 @@ from os import PathLike
 from torch import nn
 
 from gsa_utils.arguments import bad_value, check_path, check_positive, check_whole, describe, instance_of, real_number
-from gsa_utils.images import ImageSet, warn_of_known
+from gsa_utils.evaluation.persons import group_keys, warn_of_known
+from gsa_utils.evaluation.scores import NoNumbers, evaluate
+from gsa_utils.images import ImageSet
 from gsa_utils.training.state import weight_maps
 
 
@@ -43,7 +45,12 @@ def check_given(model: nn.Module, train: ImageSet, valid: ImageSet, folder: str 
             raise bad_value(argument, f"{image_set!r}", "images of every class, and at least two classes")
     if train.images.shape[1:] != valid.images.shape[1:] or list(train.class_names) != list(valid.class_names):
         raise bad_value("valid", f"{valid!r}", f"the image shape and classes of train, {train!r}")
-    warn_of_known("valid", valid, train.group_keys, stacklevel=3)
+    warn_of_known(
+        "valid",
+        valid,
+        group_keys(train),
+        stacklevel=3,
+    )
 
 
 def check_finite(epoch: int, **losses: float) -> None:
@@ -51,6 +58,16 @@ def check_finite(epoch: int, **losses: float) -> None:
     for kind, loss in losses.items():
         if not math.isfinite(loss):
             raise RuntimeError(f"the {kind} loss is not a number in epoch {epoch}; a lower lr may help")
+
+
+def validated(model: nn.Module, valid: ImageSet, epoch: int) -> dict[str, float]:
+    """The scores of an epoch; the loss of a model whose logits are no numbers is none, which is an error."""
+    try:
+        scores = evaluate(model, valid, batch_size=256)
+    except NoNumbers:
+        scores = {"loss": float("nan")}
+    check_finite(epoch, validation=scores["loss"])
+    return {f"valid_{name}": score for name, score in scores.items()}
 
 
 def check_reached(model: nn.Module) -> None:

@@ -19,11 +19,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from gsa_utils.arguments import bad_value, unknown_name
-from gsa_utils.evaluation.scores import NoNumbers, check_logits, evaluate
+from gsa_utils.evaluation.scores import check_logits
 from gsa_utils.images import ImageSet
 from gsa_utils.training import processes
 from gsa_utils.training.checkpoints import Checkpoint
-from gsa_utils.training.checks import check_finite, check_given, check_reached, check_settings
+from gsa_utils.training.checks import check_finite, check_given, check_reached, check_settings, validated
 from gsa_utils.training.state import KEEP, Standardised, TrainingRun, TrainingState, place_weights, standardises
 
 
@@ -111,7 +111,7 @@ def fit(
             scheduler.step()
             processes.share_buffers(model)
             check_finite(epoch, training=train_loss)
-            scores = _validate(model, valid, epoch)
+            scores = validated(model, valid, epoch)
             seconds = time.perf_counter() - started
             state.remember({"epoch": epoch, "train_loss": train_loss, **scores, "seconds": seconds})
             checkpoint.save(state)
@@ -121,7 +121,6 @@ def fit(
                 break
     run.model = accelerator.unwrap_model(prepared, keep_fp32_wrapper=False).eval()
     state.finish()
-    run.model.met = getattr(run.model, "met", frozenset()) | frozenset(train.group_keys)  # for `evaluate`
     return run
 
 
@@ -149,16 +148,6 @@ def _train_epoch(
         optimiser.step()
         total, done = total + loss.detach() * own, done + together
     return accelerator.reduce(total / done).item()
-
-
-def _validate(model: nn.Module, valid: ImageSet, epoch: int) -> dict[str, float]:
-    """The scores of an epoch; the loss of a model whose logits are no numbers is none."""
-    try:
-        scores = evaluate(model, valid, batch_size=256)
-    except NoNumbers:
-        scores = {"loss": float("nan")}
-    check_finite(epoch, validation=scores["loss"])
-    return {f"valid_{name}": score for name, score in scores.items()}
 
 
 def _parameter_groups(model: nn.Module, lr: float, attention_lr: float, weight_decay: float) -> list[dict[str, object]]:

@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from gsa_utils.arguments import bad_value, describe
 from gsa_utils.attention import WeightMap
+from gsa_utils.evaluation.persons import group_keys
 from gsa_utils.files import checksum
 from gsa_utils.images import ImageSet
 from gsa_utils.networks.pooling import AttentivePooling
@@ -82,6 +83,7 @@ class TrainingRun:
         kept_epoch: the row of `history` whose weights `model` holds, counted from 0.
         running: whether `fit` is at its epochs, callbacks included; false however it has ended.
         trained_on: the training set, in words and numbers.
+        met: checksums of the people in it, which `evaluate` looks for in a set.
     """
 
     model: nn.Module
@@ -91,11 +93,12 @@ class TrainingRun:
     kept_epoch: int = -1
     running: bool = False
     trained_on: TrainedOn | None = None
+    met: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, model: nn.Module, train: ImageSet) -> "TrainingRun":
         """One that has not begun."""
-        return cls(model, trained_on=TrainedOn.of(train))
+        return cls(model, trained_on=TrainedOn.of(train), met=frozenset(group_keys(train)))
 
 
 @dataclass
@@ -130,7 +133,8 @@ class TrainingState:
                 self.kept = {name: part.detach().cpu().clone() for name, part in run.model.state_dict().items()}
 
     def finish(self) -> None:
-        """Give the model the weights of the kept epoch."""
+        """Give the model the weights of the kept epoch, and let it know whom it has met."""
+        self.run.model.met = getattr(self.run.model, "met", frozenset()) | self.run.met
         if self.kept:
             self.run.model.load_state_dict(self.kept)
 

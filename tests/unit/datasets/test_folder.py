@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from gsa_utils.datasets.folder import load_image_folder
+from gsa_utils.evaluation.persons import group_keys
 from gsa_utils.images import SPLITS
 
 
@@ -52,7 +53,7 @@ def test_patients_of_two_folders_are_compared_by_name(tmp_path):
         for i, person in enumerate(people):
             draw(tmp_path / place / "train" / ("ill", "well")[i % 2] / f"{person}.png", 0)
     one, two = (load_image_folder(tmp_path / place, 8, groups=lambda file: file.stem) for place in ("one", "two"))
-    assert [one.group_keys[key] for key in one.group_keys.keys() & two.group_keys.keys()] == ["g"]
+    assert [group_keys(one)[key] for key in group_keys(one).keys() & group_keys(two).keys()] == ["g"]
 
 
 def test_folders_named_train_val_and_test_are_the_splits(tmp_path):

@@ -19,9 +19,9 @@ from torch import nn
 
 from gsa_utils.attention import GlobalSpatialAttention
 from gsa_utils.datasets.phantoms import make_phantom
+from gsa_utils.evaluation.scores import evaluate
 from gsa_utils.images import ImageSet
-from gsa_utils.training import checkpoints, loop
-from gsa_utils.training.loop import evaluate
+from gsa_utils.training import checkpoints, checks, loop
 
 ROOT = Path(__file__).parents[3]
 
@@ -50,7 +50,7 @@ def interrupt(monkeypatch, after):
             raise KeyboardInterrupt
         return evaluate(*arguments, **rest)
 
-    monkeypatch.setattr(loop, "evaluate", evaluate_or_stop)
+    monkeypatch.setattr(checks, "evaluate", evaluate_or_stop)
 
 
 def test_a_checkpoint_dir_changes_nothing(uninterrupted, tmp_path):
@@ -97,9 +97,9 @@ def test_an_interrupted_run_keeps_what_it_would_have_kept(keep, tmp_path, monkey
         loss, auroc = scores[next(calls)]
         return {"accuracy": 0.5, "loss": loss, "auroc": auroc}
 
-    monkeypatch.setattr(loop, "evaluate", partial(scripted, calls=itertools.count()))
+    monkeypatch.setattr(checks, "evaluate", partial(scripted, calls=itertools.count()))
     whole = run(keep=keep)
-    monkeypatch.setattr(loop, "evaluate", partial(scripted, calls=itertools.count()))
+    monkeypatch.setattr(checks, "evaluate", partial(scripted, calls=itertools.count()))
     run(keep=keep, checkpoint_dir=tmp_path, callbacks=[lambda run, _: len(run.history) == 2])
     resumed = run(keep=keep, checkpoint_dir=tmp_path)
     assert whole.kept_epoch == 1
@@ -132,12 +132,12 @@ sys.path.insert(0, {folder!r})
 import torch
 torch.set_num_threads({threads})
 import small_runs as t
-from gsa_utils.training import checkpoints, loop
-evaluate = loop.evaluate
+from gsa_utils.training import checkpoints, checks
+evaluate = checks.evaluate
 def slow(*arguments, **rest):
     time.sleep(0.02)
     return evaluate(*arguments, **rest)
-loop.evaluate = slow
+checks.evaluate = slow
 t.run(checkpoint_dir={checkpoints!r}, epochs=40)
 """
 
@@ -224,7 +224,7 @@ def test_an_interrupted_run_gives_its_folder_back_while_its_traceback_is_kept(un
 def test_a_finished_run_is_returned_at_once(uninterrupted, tmp_path, monkeypatch):
     first = run(checkpoint_dir=tmp_path)
     monkeypatch.setattr(loop, "_train_epoch", None)  # a call would fail
-    monkeypatch.setattr(loop, "evaluate", None)
+    monkeypatch.setattr(checks, "evaluate", None)
     again = run(checkpoint_dir=tmp_path)
     assert same_run(again, uninterrupted)
     assert again.history == first.history

@@ -19,12 +19,13 @@ from torch import nn
 from gsa_utils.attended import attend
 from gsa_utils.attention import FreeMap, GlobalSpatialAttention
 from gsa_utils.datasets.phantoms import make_phantom
+from gsa_utils.evaluation.scores import evaluate
 from gsa_utils.images import ImageSet
 from gsa_utils.networks.backbones import build_backbone
 from gsa_utils.networks.pooling import AttentivePooling, replace_pooling
 from gsa_utils.pixels.features import pixel_features
-from gsa_utils.training import loop
-from gsa_utils.training.loop import check_settings, evaluate
+from gsa_utils.training import checks, loop
+from gsa_utils.training.loop import check_settings
 
 ROOT = Path(__file__).parents[3]
 
@@ -98,7 +99,7 @@ def test_the_rows_hold_what_evaluate_says_and_the_map_is_that_of_the_same_epoch(
         seen.append((scores, model.model.attention.map().detach().clone()))
         return scores
 
-    monkeypatch.setattr(loop, "evaluate", spy)
+    monkeypatch.setattr(checks, "evaluate", spy)
     result = run()
     for row, weight_map, (scores, map_seen) in zip(result.history, result.maps, seen, strict=True):
         assert {name: row[f"valid_{name}"] for name in scores} == scores
@@ -123,7 +124,7 @@ def script(monkeypatch):
             loss, auroc = next(answers)
             return {"accuracy": 0.5, "auroc": auroc, "loss": loss}
 
-        monkeypatch.setattr(loop, "evaluate", scripted)
+        monkeypatch.setattr(checks, "evaluate", scripted)
         return states
 
     return answer

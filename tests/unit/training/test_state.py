@@ -7,8 +7,8 @@ import torch
 from small_runs import VALID, attended, run
 
 from gsa_utils import training
-from gsa_utils.training import loop
-from gsa_utils.training.loop import evaluate
+from gsa_utils.evaluation.scores import evaluate
+from gsa_utils.training import checks, loop
 from gsa_utils.training.state import Standardised, TrainingRun, TrainingState, weight_maps
 
 # ---------------------------------------------------------------- running
@@ -37,7 +37,7 @@ def test_a_run_is_running_in_its_callbacks_and_between_them_and_not_once_it_is_r
         between.extend([watch.run.running] if watch.run else [])
         return evaluate(*arguments, **rest)
 
-    monkeypatch.setattr(loop, "evaluate", spy)
+    monkeypatch.setattr(checks, "evaluate", spy)
     result = run(callbacks=[watch])
     assert watch.run is result
     assert watch.running == [True] * 4
@@ -54,7 +54,7 @@ def test_a_run_that_a_callback_ends_is_not_running_any_more():
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, SystemExit])
 @pytest.mark.parametrize("place", ["callback", "epoch"])
 def test_a_run_that_an_exception_ends_is_not_running_any_more(error, place, monkeypatch):
-    watch = Watch(after=2, end=lambda: throw(error) if place == "callback" else monkeypatch.setattr(loop, *failing))
+    watch = Watch(after=2, end=lambda: throw(error) if place == "callback" else monkeypatch.setattr(checks, *failing))
     failing = "evaluate", lambda *_, **__: throw(error)
     with pytest.raises(error):
         run(callbacks=[watch])
