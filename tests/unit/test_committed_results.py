@@ -15,11 +15,13 @@ import pytest
 from scipy.stats import rankdata, sem, ttest_1samp
 from scipy.stats import t as student_t
 
+from gsa_utils.probing.study import patch_cells
 from gsa_utils.study import load_grid, load_results
 
 ROOT = Path(__file__).parents[2]
-FROZEN = ROOT / "results" / "frozen"  # not a study of recipes: its rows are cells
-FOLDERS = sorted(path.parent for path in (ROOT / "results").glob("*/runs.csv") if path.parent != FROZEN)
+FROZEN = ROOT / "results" / "frozen"
+CELLS = [FROZEN, ROOT / "results" / "frozen_patches"]  # not studies of recipes: their rows are cells
+FOLDERS = sorted(path.parent for path in (ROOT / "results").glob("*/runs.csv") if path.parent not in CELLS)
 WHOLE = [
     "baseline",
     "four_cnns",
@@ -265,6 +267,34 @@ def test_lesson_04_discs_that_are_as_visible_fare_alike():
     for line, cell in {"1.9, disc of   1%": (0.06, 0.01), "3.8, disc of  16%": (0.06, 0.16)}.items():
         means = means_of[cell]
         assert numbers(printed("04"), line) == pytest.approx([means["none"], means["mlp"]], abs=0.00501)
+
+
+def test_every_cell_of_the_frozen_network_on_patches_is_there_once_and_none_failed():
+    table = pd.read_csv(ROOT / "results" / "frozen_patches" / "runs.csv")
+    cell = ["arm", "maps", "images", "repeat", "fold", "strength", "area", "jitter", "decoys"]
+    assert len(table) == len(table.drop_duplicates(cell)) == len(patch_cells())
+    assert table["error"].isna().all()
+
+
+def test_lesson_04_discs_gain_on_the_frozen_network_and_of_the_real_sets_the_faces():
+    where = pd.read_csv(ROOT / "results" / "concentrations.csv")
+    patches = pd.read_csv(ROOT / "results" / "frozen_patches" / "runs.csv")
+    gains = []
+    for _, runs in patches.groupby(["images", "strength", "area", "jitter", "decoys"]):
+        maps = runs[(runs["arm"] == "mlp") & (runs["maps"] == 4)].set_index(["repeat", "fold"])
+        gains.append(corrected(maps, runs[runs["arm"] == "average"].set_index(["repeat", "fold"]))[0])
+    assert len(gains) == 10
+    assert all(4 < mean_ < 48 for mean_, _, _ in gains)
+    assert sum(low > 0 for _, low, _ in gains) == 9
+    real = {
+        name: gain(name, 28, ("mlp", 4))[0] for name in ("london-faces", "nih-chest", "kermany-chest", "breastmnist")
+    }
+    assert round(real["london-faces"][0], 1) == 16.5
+    assert all(abs(points) < 2 for name, (points, _, _) in real.items() if name != "london-faces")
+    area = where[where["area"] == 0].set_index("dataset")["concentrated"]
+    assert area.idxmin() == "london-faces"
+    assert area["nih-chest"] == pytest.approx(0.2, abs=0.01)
+    assert (where[where["area"] > 0]["concentrated"] < area.min()).all()
 
 
 def test_lesson_04_the_rule_in_ten_new_cells():
