@@ -15,6 +15,9 @@ import numpy as np
 from gsa_utils.arguments import check_path
 from gsa_utils.files import DataUnavailable
 
+# Seconds to wait for a connection, and for the next bytes. Three attempts with pauses stay below half a minute.
+PATIENCE = (5, 8)
+
 
 def data_root(root: str | os.PathLike | None = None) -> Path:
     """The folder of data files: `root`, else $GSA_DATA, else data/cache of the checkout, else ./data/cache."""
@@ -55,7 +58,7 @@ def _download(folder: Path, files: Mapping[str, tuple[str, str]]) -> None:
     pooch.get_logger().setLevel("WARNING" if several else "INFO")  # one bar for many files, not a line for each
     registry, urls = {n: checksum for n, (_, checksum) in files.items()}, {n: url for n, (url, _) in files.items()}
     store = pooch.create(folder, "", registry=registry, urls=urls, retry_if_failed=2)  # waits 1 s, then 2 s
-    get = pooch.HTTPDownloader(progressbar=not several, chunk_size=2**16, timeout=30)
+    get = pooch.HTTPDownloader(progressbar=not several, chunk_size=2**16, timeout=PATIENCE)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".download.lock"):

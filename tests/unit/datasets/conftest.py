@@ -36,7 +36,10 @@ def tree():
 
 
 class Server:
-    """Serves `contents[path]`; a list there holds one answer for each request, the last one for all that follow."""
+    """Serves `contents[path]`: bytes, (bytes, how many are sent), or a function of the handler that answers itself.
+
+    A list there holds one answer for each request, the last one for all that follow.
+    """
 
     def __init__(self):
         self.contents, self.asked = {}, []
@@ -50,6 +53,8 @@ class Server:
                     answer = answer.pop(0) if len(answer) > 1 else answer[0]
                 if answer is None:
                     return self.send_error(404)
+                if callable(answer):
+                    return answer(self)
                 body, sent = answer if isinstance(answer, tuple) else (answer, len(answer))
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))

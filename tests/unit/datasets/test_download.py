@@ -60,16 +60,90 @@ def test_gsa_data_is_where_a_download_lands(publish, tmp_path, monkeypatch):
     assert (tmp_path / "pneumoniamnist.npz").exists()
 
 
-@pytest.mark.parametrize(
-    "answer", [lambda good: good[:-1] + b"x", lambda good: (good, len(good) // 2)], ids=["wrong checksum", "cut short"]
-)
-def test_a_bad_download_is_refused_and_leaves_nothing_behind(answer, publish, server, tmp_path, waits, tree):
-    publish(answer=answer)
+def status(code, *headers, body=b""):
+    """An answer with this status."""
+
+    def answer(handler):
+        handler.send_response(code)
+        for name, value in headers:
+            handler.send_header(name, value)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return answer
+
+
+def html(handler):
+    status(200, ("Content-Type", "text/html"), body=b"<html>Please log in to this network.</html>")(handler)
+
+
+def not_http(handler):
+    handler.wfile.write(b"\x00\x01\x02 this is no answer\r\n\r\n")
+    handler.close_connection = True
+
+
+def closed(handler):
+    handler.close_connection = True  # without a word
+
+
+def zipped(handler):
+    status(200, ("Content-Encoding", "gzip"), body=b"this is not gzip")(handler)
+
+
+def stalled(handler):
+    handler.send_response(200)
+    handler.send_header("Content-Length", "1000")
+    handler.end_headers()
+    handler.wfile.write(b"x" * 10)
+    time.sleep(1)
+
+
+BAD_ANSWERS = {
+    "a wrong checksum": lambda good: good[:-1] + b"x",
+    "cut short": lambda good: (good, len(good) // 2),
+    "nothing at all": lambda good: b"",
+    "more than there is": lambda good: good + b"!",
+    "status 404": lambda good: status(404, body=b"gone"),
+    "status 403": lambda good: status(403),
+    "status 429": lambda good: status(429, ("Retry-After", "3600")),
+    "status 500": lambda good: status(500, body=good),
+    "status 503": lambda good: status(503, ("Retry-After", "3600")),
+    "a redirect to itself": lambda good: status(302, ("Location", "/pneumoniamnist.npz?download=1")),
+    "a redirect to nobody": lambda good: status(301, ("Location", "http://127.0.0.1:9/")),
+    "a page of a captive portal": lambda good: html,
+    "what is no HTTP": lambda good: not_http,
+    "a closed connection": lambda good: closed,
+    "broken compression": lambda good: zipped,
+    "a stall": lambda good: stalled,
+}
+
+
+@pytest.mark.parametrize("answer", BAD_ANSWERS)
+def test_a_bad_download_is_refused_and_leaves_nothing_behind(
+    answer, publish, server, tmp_path, waits, tree, monkeypatch
+):
+    monkeypatch.setattr(download, "PATIENCE", (0.3, 0.3))
+    publish(answer=BAD_ANSWERS[answer])
     with pytest.raises(DataUnavailable, match="could not be downloaded from"):
         load_image_set("pneumoniamnist", root=tmp_path)
-    assert len(server.asked) == 3
+    assert len(server.asked) >= 3
     assert sum(waits) <= 5
     assert set(tree(tmp_path)) <= {".download.lock"}
+
+
+def test_a_server_that_stalls_is_given_up_within_half_a_minute():
+    attempts, pauses = 3, 1 + 2
+    assert attempts * max(download.PATIENCE) + pauses < 30
+
+
+@pytest.mark.parametrize("size", [28, 64])
+def test_a_file_whose_sha256_is_known_is_not_trusted_by_its_md5(size, tmp_path):
+    sources = published()["breastmnist"]["files"]
+    path = tmp_path / ("breastmnist.npz" if size == 28 else f"breastmnist_{size}.npz")
+    path.write_bytes(b"something else")
+    with pytest.raises(DataUnavailable, match=f"expected {sources[str(size)]['sha256' if size == 28 else 'md5']}"):
+        load_image_set("breastmnist", size=size, root=tmp_path)
 
 
 def test_an_interrupted_download_is_tried_again_and_succeeds(publish, server, tmp_path):

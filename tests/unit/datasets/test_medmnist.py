@@ -44,7 +44,8 @@ def test_colour_images_come_channels_first(publish, tmp_path):
 def test_pickled_objects_are_not_loaded(server, tmp_path, monkeypatch):
     path = tmp_path / "breastmnist.npz"
     np.savez(path, train_images=np.array([{}], dtype=object), train_labels=np.zeros((1, 1), np.uint8))
-    monkeypatch.setitem(published()["breastmnist"]["files"]["28"], "md5", hashlib.md5(path.read_bytes()).hexdigest())
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setitem(published()["breastmnist"]["files"]["28"], "sha256", sha256)
     with pytest.raises(ValueError, match="allow_pickle"):
         load_image_set("breastmnist", root=tmp_path)
 
