@@ -1,6 +1,7 @@
 """A saved model predicts what it did, says what it is, and is refused where a bit is wrong."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -169,3 +170,13 @@ def test_a_free_map_is_saved_as_any_other(tmp_path):
     run = trained(attend(build_backbone("small", 1, 2, 16), FreeMap(16)))
     save_model(run, tmp_path / "m")
     assert load_model(tmp_path / "m").model.attention.frozen
+
+
+def test_a_file_that_an_earlier_commit_wrote_still_predicts_the_same():
+    """earlier/ holds what `save_model` of the commit in the name made: the network of CASES with a map at the input."""
+    (path,) = (Path(__file__).parent / "earlier").glob("*.safetensors")
+    model = load_model(path)
+    with torch.no_grad():
+        logits = model(PHANTOM.to_float()[:2])
+    torch.testing.assert_close(logits, torch.tensor([[0.0229, 0.0944], [0.0701, 0.1124]]), atol=1e-4, rtol=0)
+    assert model.card["classes"] == list(PHANTOM.class_names)
