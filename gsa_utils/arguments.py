@@ -13,13 +13,15 @@ import torch
 from torch import Tensor
 
 Kind = TypeVar("Kind")
+MOST = 2**31 - 1  # of anything that is counted: more is a slip, and torch raises internal errors
 LARGEST = 2**14  # pixels a side of any image: what is larger is a slip that would take all memory
 Size = Integral | tuple[Integral, Integral]  # one number of pixels for both sides, or (height, width)
 
 
 def bad_value(argument: str, came: object, expected: str) -> ValueError:
-    """A ValueError that names the argument, what came and what was expected; the caller raises it."""
-    return ValueError(f"{argument}: got {came}, expected {expected}")
+    """A ValueError that names the argument, what came and what was expected, in one line; the caller raises it."""
+    lines = str(came).splitlines()  # of a network, say
+    return ValueError(f"{argument}: got {lines[0] if lines else ''}{' ...' * (len(lines) > 1)}, expected {expected}")
 
 
 def unknown_name(argument: str, came: object, names: Iterable[str]) -> ValueError:
@@ -75,10 +77,52 @@ def number_of_names(class_names: object) -> int:
     return len(class_names)
 
 
+def check_name(argument: str, value: object, names: Iterable[str]) -> None:
+    """Raise a ValueError unless this is one of these names."""
+    if not isinstance(value, str) or value not in (names := list(names)):
+        raise unknown_name(argument, value, names)
+
+
+def check_switch(argument: str, value: object) -> None:
+    """Raise a ValueError unless this is True or False: the text "no" counts as true in Python."""
+    if not isinstance(value, bool | np.bool_):
+        raise bad_value(argument, describe(value), "True or False")
+
+
 def check_whole(argument: str, value: object, least: int) -> None:
     """Raise a ValueError unless this is an integer of at least `least`."""
     if not whole_number(value, least):
-        raise bad_value(argument, repr(value), f"a whole number, at least {least}")
+        raise bad_value(argument, repr(value), f"a whole number, at least {least} and at most {MOST}")
+
+
+def check_seed(seed: object) -> int:
+    """The seed as Python's own integer, which every generator takes.
+
+    Raises:
+        ValueError: no whole number, or one that NumPy's generators refuse.
+    """
+    if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+        raise bad_value("seed", repr(seed), "a whole number from 0, below 2**32")
+    return int(seed)
+
+
+def positions(argument: str, value: object, count: int) -> Tensor:
+    """A list, array or tensor of integers as positions (k,) among `count` things; negative ones count from the end.
+
+    Raises:
+        ValueError: something else, none, or one out of range.
+    """
+    try:
+        found = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        found = torch.empty(0)
+    is_whole = not (found.dtype.is_floating_point or found.dtype.is_complex or found.dtype == torch.bool)
+    if found.ndim != 1 or not len(found) or not is_whole:
+        raise bad_value(argument, describe(value), "a non-empty one-dimensional list of integers")
+    found = found.long()
+    if found.min() < -count or found.max() >= count:
+        raise bad_value(argument, f"{found.min()} to {found.max()}", f"positions from {-count} to {count - 1}")
+    return found
 
 
 def check_positive(argument: str, value: object) -> None:
@@ -96,8 +140,8 @@ def real_number(value: object) -> bool:
 
 
 def whole_number(value: object, least: int) -> bool:
-    """Whether this is an integer, NumPy's included, of at least `least`; True and False are none."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and bool(value >= least)
+    """Whether this is an integer, NumPy's included, from `least` to MOST; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and bool(least <= value <= MOST)
 
 
 def height_and_width(argument: str, size: object) -> tuple[int, int]:

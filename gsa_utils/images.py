@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from torch import Tensor
 
-from gsa_utils.arguments import bad_value, check_images, check_labels, check_region, describe, number_of_names
+from gsa_utils.arguments import check_images, check_labels, check_region, number_of_names, positions
 from gsa_utils.splits import first_side, fold_numbers, settled_groups
 
 SPLITS = ("train", "val", "test")
@@ -71,12 +71,7 @@ class ImageSet:
         Raises:
             ValueError: when `indices` is empty, not integer, or reaches outside the set.
         """
-        indices = torch.as_tensor(indices)
-        if indices.ndim != 1 or not len(indices) or indices.is_floating_point() or indices.dtype == torch.bool:
-            raise bad_value("indices", describe(indices), "a non-empty one-dimensional list of integers")
-        if indices.min() < -len(self) or indices.max() >= len(self):
-            came = f"{indices.min()} to {indices.max()}"
-            raise bad_value("indices", came, f"positions in a set of {len(self)} images")
+        indices = positions("indices", indices, len(self))
         groups = None if self.groups is None else self.groups[indices]
         return replace(self, images=self.images[indices], labels=self.labels[indices], groups=groups)
 

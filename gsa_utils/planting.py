@@ -15,7 +15,7 @@ from jaxtyping import Bool, UInt8
 from numpy.random import RandomState
 from torch import Tensor
 
-from gsa_utils.arguments import Size, bad_value, check_whole, height_and_width, instance_of, whole_number
+from gsa_utils.arguments import Size, bad_value, check_seed, check_whole, height_and_width, instance_of, real_number
 from gsa_utils.images import ImageSet
 
 
@@ -36,13 +36,17 @@ def patch_region(size: Size, area: float, centre: tuple[float, float] = (0.5, 0.
     count = round(area * height * width)
     if not 0 < count < height * width:
         raise bad_value("area", area, f"a share of the {height * width} pixels that is neither none nor all of them")
-    if not isinstance(centre, tuple | list) or len(centre) != 2 or not all(0 <= share <= 1 for share in centre):
+    if not isinstance(centre, tuple | list) or len(centre) != 2 or not all(map(_is_share, centre)):
         raise bad_value("centre", centre, "(row, column), each from 0 to 1")
     rows, columns = torch.arange(height) + 0.5 - centre[0] * height, torch.arange(width) + 0.5 - centre[1] * width
     distance = rows[:, None] ** 2 + columns**2
     region = torch.zeros(height * width, dtype=torch.bool)
     region[distance.flatten().argsort(stable=True)[:count]] = True
     return region.view(height, width)
+
+
+def _is_share(value: object) -> bool:
+    return real_number(value) and 0 <= value <= 1
 
 
 def plant_patch(
@@ -92,7 +96,7 @@ def plant_patch(
     if jitter > (most := min(up, down, left, right)):
         raise bad_value("jitter", jitter, f"at most {most}, which keeps this region within the image")
 
-    random, count = RandomState(_seed(seed)), len(image_set)
+    random, count = RandomState(check_seed(seed)), len(image_set)
     labels = random.permutation(np.arange(count, dtype=np.int64) % 2)
     moves = random.randint(-jitter, jitter + 1, (count, 2), dtype=np.int64)
     if decoys:
@@ -135,18 +139,12 @@ def plant_marker(
     marked = _with_region(image_set, region, strength)
     if not isinstance(agreement, Real) or not 0 <= agreement <= 1:
         raise bad_value("agreement", repr(agreement), "a share of the images, 0 to 1")
-    random, images, labels = RandomState(_seed(seed)), image_set.images.clone(), image_set.labels.cpu().numpy()
+    random, images, labels = RandomState(check_seed(seed)), image_set.images.clone(), image_set.labels.cpu().numpy()
     for label, share in enumerate((1 - agreement, agreement)):
         of_class = random.permutation(np.flatnonzero(labels == label))
         for number in of_class[: round(share * len(of_class))]:
             _brighten(images[number], region, round(strength * 255))
     return replace(marked, images=images)
-
-
-def _seed(seed: int) -> int:
-    if not whole_number(seed, 0) or seed >= 2**32:
-        raise bad_value("seed", repr(seed), "a whole number from 0, below 2**32")
-    return int(seed)
 
 
 def _with_region(image_set: ImageSet, region: Bool[Tensor, "height width"], strength: float) -> ImageSet:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from gsa_utils.arguments import bad_value, check_whole, describe
+from gsa_utils.arguments import bad_value, check_seed, check_whole, describe
 
 
 def group_numbers(groups: object, count: int) -> Int[Tensor, " n"]:
@@ -85,7 +85,7 @@ def first_side(
     classes, counts = np.unique(strata, return_counts=True)
     enough = counts.min() > 1 and min(size, len(members) - size) >= len(classes)
     strata = strata if enough else None
-    chosen, _ = train_test_split(range(len(members)), train_size=size, random_state=seed, stratify=strata)
+    chosen, _ = train_test_split(range(len(members)), train_size=size, random_state=check_seed(seed), stratify=strata)
     return torch.from_numpy(np.isin(unit, chosen))
 
 
@@ -111,6 +111,7 @@ def fold_numbers(labels: Int[Tensor, " n"], groups: Int[Tensor, " n"] | None, k:
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     check_whole("k", k, 2)
+    seed = check_seed(seed)
     units = torch.arange(len(labels)) if groups is None else groups
     members, unit = np.unique(units.numpy(), return_inverse=True)
     if k > len(members):

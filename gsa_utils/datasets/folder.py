@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gsa_utils.arguments import Size, bad_value, check_path, height_and_width, unknown_name
+from gsa_utils.arguments import Size, bad_value, check_name, check_path, height_and_width
 from gsa_utils.files.reader import IMAGE_SUFFIXES, Reader
 from gsa_utils.images import SPLITS, ImageSet, split_in_three
 
@@ -48,8 +48,7 @@ def load_image_folder(
             read or has 16 bits a colour, a group in two of your split folders, too few images to divide, an unknown
             split, a bad size.
     """
-    if split not in SPLITS:
-        raise unknown_name("split", split, SPLITS)
+    check_name("split", split, SPLITS)
     shape = height_and_width("size", size)
     if groups is not None and not callable(groups):
         raise bad_value("groups", repr(groups), "a function from an image's path to its person or patient, or None")

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import torch
 
-from gsa_utils.arguments import unknown_name
+from gsa_utils.arguments import check_name, unknown_name
 from gsa_utils.datasets import medmnist
 from gsa_utils.datasets.chest import COLLECTIONS, load_chest
 from gsa_utils.datasets.download import data_root
@@ -40,8 +40,7 @@ def load_image_set(
         ValueError: unknown name or split, a size the set does not come in, a MedMNIST set that is 3D or multi-label.
         DataUnavailable: the file is neither there nor downloadable, or is not what it should be.
     """
-    if split not in SPLITS:
-        raise unknown_name("split", split, SPLITS)
+    check_name("split", split, SPLITS)
     if name in list(PHANTOMS):
         return load_phantom(name, split, size)
     if name == "london-faces":

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.random import RandomState
 
-from gsa_utils.arguments import Size, bad_value, check_whole, describe, height_and_width, unknown_name
+from gsa_utils.arguments import Size, bad_value, check_name, check_seed, check_whole, describe, height_and_width
 from gsa_utils.images import ImageSet
 
 Array = np.ndarray
@@ -171,13 +171,12 @@ def make_phantom(name: str, count: int, size: Size = 32, seed: int = 0, labels: 
     Raises:
         ValueError: unknown name, too few images or pixels, labels of another length or outside 0 and 1.
     """
-    if name not in PHANTOMS:
-        raise unknown_name("name", name, PHANTOMS)
+    check_name("name", name, PHANTOMS)
     height, width = height_and_width("size", size)
     if min(height, width) < 16:
         raise bad_value("size", size, "at least 16 pixels a side")
     check_whole("count", count, 2)
-    random, phantom = RandomState(seed), PHANTOMS[name]
+    random, phantom = RandomState(check_seed(seed)), PHANTOMS[name]
     balanced = np.arange(count) % 2
     random.shuffle(balanced)
     if labels is None:
@@ -206,7 +205,6 @@ def make_phantom(name: str, count: int, size: Size = 32, seed: int = 0, labels: 
 
 def load_phantom(name: str, split: str = "train", size: int | None = None) -> ImageSet:
     """The split that the lessons use: 300 training, 150 validation and 600 test images, 32 x 32 unless told."""
-    if split not in _SPLITS:
-        raise unknown_name("split", split, _SPLITS)
+    check_name("split", split, _SPLITS)
     count, seed = _SPLITS[split]
     return make_phantom(name, count, 32 if size is None else size, seed)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gsa_utils.arguments import bad_value, check_whole, instance_of
+from gsa_utils.arguments import bad_value, check_seed, check_whole, instance_of
 from gsa_utils.evaluation.rankings import anova
 from gsa_utils.images import ImageSet
 
@@ -55,6 +55,7 @@ def concentration(image_set: ImageSet, shuffles: int = 100, seed: int = 0) -> di
         ValueError: a class without images, fewer than 20 shuffles, images that are all the same.
     """
     check_whole("shuffles", shuffles, 20)
+    check_seed(seed)
     if min(instance_of("image_set", image_set, ImageSet, "an ImageSet").class_counts) == 0:
         raise bad_value("image_set", f"{image_set!r:.80}", "an ImageSet with images of every class")
     size = tuple(min(_GRID, side) for side in image_set.images.shape[-2:])

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, UInt8
 from torch import Tensor, nn
 
-from gsa_utils.arguments import bad_value, check_whole, describe
+from gsa_utils.arguments import bad_value, check_seed, check_whole, describe, instance_of
 from gsa_utils.evaluation.rankings import moved
 from gsa_utils.evaluation.scores import evaluate
 from gsa_utils.images import ImageSet
@@ -83,11 +83,12 @@ def knock_out(
         ValueError: a mask of another size, one of no pixel or of all; draws below 1.
     """
     check_whole("draws", draws, 1)
+    instance_of("image_set", image_set, ImageSet, "an ImageSet")
     _check_mask(image_set, mask)
     count = int(mask.sum())
     if not 0 < count < mask.numel():
         raise bad_value("mask", f"{count} of {mask.numel()} pixels", "some pixels, but not all")
-    masks = [mask, *_others(mask.cpu(), draws, torch.Generator().manual_seed(seed))]
+    masks = [mask, *_others(mask.cpu(), draws, torch.Generator().manual_seed(check_seed(seed)))]
     scores = []
     for number in range(len(masks) + 1):
         scores.append(evaluate(model, blank(image_set, masks[number - 1]) if number else image_set))

@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
-from gsa_utils.arguments import as_map, bad_value, describe, instance_of
+from gsa_utils.arguments import as_map, bad_value, describe
 from gsa_utils.images import ImageSet
 
 
@@ -73,7 +73,9 @@ def stability(maps: Iterable[Float[Tensor, "height width"]]) -> float:
     Raises:
         ValueError: fewer than two maps, or maps of different sizes, NaN or infinity.
     """
-    maps = [as_map("maps", m) for m in instance_of("maps", maps, Iterable, "a list of maps (H, W)")]
+    if not isinstance(maps, Iterable) or (isinstance(maps, Tensor) and not maps.ndim):
+        raise bad_value("maps", describe(maps), "a list of maps (H, W)")
+    maps = [as_map("maps", m) for m in maps]
     if len(maps) < 2:
         raise bad_value("maps", f"{len(maps)} map(s)", "at least two")
     if any(m.shape != maps[0].shape for m in maps):

@@ -19,7 +19,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 import gsa_utils
-from gsa_utils.arguments import bad_value, check_path, instance_of
+from gsa_utils.arguments import bad_value, check_path, describe, instance_of, real_number
 from gsa_utils.attended import Attended, attend
 from gsa_utils.attention import FreeMap, GlobalPooling, WeightMap
 from gsa_utils.files import whole_file
@@ -53,10 +53,11 @@ def save_model(
         licence: of the weights, and of what they were trained on.
 
     Raises:
-        ValueError: a run without a trained model, or a model that a card can't describe: export that (export_program).
+        ValueError: a run without a trained model, or a model that a card can't describe: export that (export_program);
+            metrics or a reader that are none.
     """
     instance_of("run", run, TrainingRun, "a TrainingRun, as fit returns it")
-    check_path("path", path)
+    _check_written(path, metrics, reader, licence)
     if run.trained_on is None:
         raise bad_value("run", "a run that knows no training set", "one that fit has trained")
     on = run.trained_on
@@ -85,6 +86,21 @@ def save_model(
     with whole_file(Path(path)) as file:
         file.write(save(tensors, metadata={"card": json.dumps(card)}))
     return card
+
+
+def _check_written(path: object, metrics: object, reader: object, licence: object) -> None:
+    """Raise a ValueError unless these can be the name of a file and what stands in its card."""
+    check_path("path", path)
+    if Path(path).name in ("", "..") or "\0" in str(path):
+        raise bad_value("path", describe(path), "the path of a file")
+    if metrics is not None:
+        values = metrics.values() if isinstance(metrics, Mapping) else [None]
+        numbers = [number for value in values for number in (value if isinstance(value, list | tuple) else [value])]
+        if not all(map(real_number, numbers)) or not all(isinstance(name, str) for name in metrics):
+            raise bad_value("metrics", describe(metrics), "name -> a number, or [number, low, high]")
+    if reader is not None:
+        instance_of("reader", reader, Reader, "a Reader")
+    instance_of("licence", licence, str, "a text")
 
 
 def load_model(path: str | Path) -> nn.Module:

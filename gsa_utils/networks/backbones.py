@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torchvision.models as zoo
 from torch import nn
 
-from gsa_utils.arguments import Size, bad_value, check_whole, height_and_width, unknown_name
+from gsa_utils.arguments import Size, bad_value, check_name, check_switch, check_whole, height_and_width
 from gsa_utils.networks.pretrained import PUBLISHED, build_pretrained
 
 
@@ -50,12 +50,12 @@ def build_backbone(
         ValueError: an unknown name, a size below 16 pixels, fewer than two classes, or nothing pretrained to be had.
         DataUnavailable: pretrained weights that are neither on disk nor downloadable.
     """
-    if name not in list(FAMILIES):
-        raise unknown_name("name", name, FAMILIES)
+    check_name("name", name, FAMILIES)
     if min(height_and_width("image_size", image_size)) < 16:
         raise bad_value("image_size", image_size, "at least 16 pixels a side")
     check_whole("in_channels", in_channels, 1)
     check_whole("num_classes", num_classes, 2)
+    check_switch("pretrained", pretrained)
     if pretrained and name not in PUBLISHED:
         raise bad_value("pretrained", f"True for {name!r}", f"False, or one of {', '.join(PUBLISHED)}")
     if pretrained and in_channels not in (1, 3):

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 import torch
 from torch import Tensor, nn
 
-from gsa_utils.arguments import unknown_name
+from gsa_utils.arguments import check_name
 from gsa_utils.networks.backbones import FAMILIES
 
 PEERS = ("cbam", "se", "eca", "global-context")
@@ -32,10 +32,8 @@ def add_local_attention(model: nn.Module, backbone: str, peer: str) -> nn.Module
     from timm.layers.squeeze_excite import SEModule
 
     modules = {"cbam": CbamModule, "se": SEModule, "eca": EcaModule, "global-context": GlobalContext}
-    if peer not in PEERS:
-        raise unknown_name("peer", peer, PEERS)
-    if backbone not in FAMILIES:
-        raise unknown_name("backbone", backbone, FAMILIES)
+    check_name("peer", peer, PEERS)
+    check_name("backbone", backbone, FAMILIES)
     for name, channels in _channels(model, FAMILIES[backbone].transforms).items():
         before, device = model.get_submodule(name), next(model.parameters()).device
         model.set_submodule(name, nn.Sequential(before, modules[peer](channels).to(device)))

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gsa_utils.arguments import check_whole, unknown_name
+from gsa_utils.arguments import check_name, check_whole
 from gsa_utils.networks.backbones import FAMILIES
 
 
@@ -45,8 +45,7 @@ def replace_pooling(model: nn.Module, backbone: str, pooling: nn.Module, times: 
     Raises:
         ValueError: an unknown backbone.
     """
-    if backbone not in FAMILIES:
-        raise unknown_name("backbone", backbone, FAMILIES)
+    check_name("backbone", backbone, FAMILIES)
     average, linear = FAMILIES[backbone].head
     if backbone == "densenet":  # averages in its own forward pass, which does nothing to a grid of one place
         last = nn.Sequential(nn.ReLU(), pooling, nn.Unflatten(1, (-1, 1, 1)))

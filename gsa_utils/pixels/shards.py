@@ -46,7 +46,7 @@ class Shards:
         grids, kinds = ({row[i] for row in everyone if row[i] is not None} for i in (0, 1))
         if not grids:
             raise bad_value("images", "no images", "at least one batch that is not empty")
-        if max(len(grids), len(kinds), len({rank for _, _, rank, _ in everyone})) > 1:
+        if max(len(grids), len(kinds), len({repr(rank) for _, _, rank, _ in everyone})) > 1:
             rows = enumerate(everyone)
             came = "; ".join(f"grid {grid}, rank {rank} in process {p} on {kind}" for p, (grid, kind, rank, _) in rows)
             raise bad_value("images", came, "one grid, one kind of device and one rank in all processes")

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from jaxtyping import Float
 from torch import Tensor
 
-from gsa_utils.arguments import bad_value, check_whole, real_number, unknown_name
+from gsa_utils.arguments import bad_value, check_switch, check_whole, real_number, unknown_name
 from gsa_utils.attention import CLASSIFIERS
 from gsa_utils.files import checksum
 from gsa_utils.networks.backbones import LAYERS
@@ -116,8 +116,7 @@ class Recipe:
             if not real_number(value := getattr(self, argument)) or not 0 <= value <= 1:
                 raise bad_value(argument, repr(value), "a number from 0 to 1")
         for argument in SWITCHES:
-            if not isinstance(value := getattr(self, argument), bool):
-                raise bad_value(argument, repr(value), "true or false")
+            check_switch(argument, getattr(self, argument))
 
     def _check_combinations(self) -> None:
         if self.fold is not None and self.fold >= FOLDS:

@@ -5,7 +5,16 @@ from os import PathLike
 
 from torch import nn
 
-from gsa_utils.arguments import bad_value, check_path, check_positive, check_whole, describe, instance_of, real_number
+from gsa_utils.arguments import (
+    bad_value,
+    check_path,
+    check_positive,
+    check_seed,
+    check_whole,
+    describe,
+    instance_of,
+    real_number,
+)
 from gsa_utils.evaluation.persons import group_keys, warn_of_known
 from gsa_utils.evaluation.scores import NoNumbers, evaluate
 from gsa_utils.images import ImageSet
@@ -18,10 +27,9 @@ def check_settings(**settings: object) -> dict[str, int | float]:
     Raises:
         ValueError: one out of range; the message names it.
     """
-    for argument, least in {"epochs": 1, "batch_size": 2, "seed": 0}.items():
+    for argument, least in {"epochs": 1, "batch_size": 2}.items():
         check_whole(argument, settings[argument], least)
-    if settings["seed"] >= 2**32:
-        raise bad_value("seed", settings["seed"], "a whole number from 0, below 2**32")
+    check_seed(settings["seed"])
     for argument in ("lr", "attention_lr"):
         check_positive(argument, settings[argument])
     decay = settings["weight_decay"]

@@ -18,7 +18,7 @@ from accelerate.utils import tqdm
 from torch import nn
 from torch.utils.data import DataLoader
 
-from gsa_utils.arguments import bad_value, unknown_name
+from gsa_utils.arguments import bad_value, check_name, check_switch
 from gsa_utils.evaluation.scores import check_logits
 from gsa_utils.images import ImageSet
 from gsa_utils.training import processes
@@ -76,8 +76,8 @@ def fit(
         epochs=epochs, batch_size=batch_size, lr=lr, attention_lr=attention_lr, weight_decay=weight_decay, seed=seed
     )
     epochs, batch_size, lr, attention_lr, weight_decay, seed = settings.values()
-    if keep not in KEEP:
-        raise unknown_name("keep", keep, KEEP)
+    check_name("keep", keep, KEEP)
+    check_switch("progress", progress)
     if not isinstance(callbacks, Sequence) or not all(map(callable, callbacks)):
         raise bad_value("callbacks", repr(callbacks), "a list of functions")
     accelerator = processes.start_accelerator()
