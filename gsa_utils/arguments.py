@@ -86,7 +86,7 @@ def check_name(argument: str, value: object, names: Iterable[str]) -> None:
 def check_switch(argument: str, value: object) -> None:
     """Raise a ValueError unless this is True or False: the text "no" counts as true in Python."""
     if not isinstance(value, bool | np.bool_):
-        raise bad_value(argument, describe(value), "True or False")
+        raise bad_value(argument, repr(value), "True or False")
 
 
 def check_whole(argument: str, value: object, least: int) -> None:

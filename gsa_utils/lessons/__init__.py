@@ -6,7 +6,7 @@ from gsa_utils.lessons.lesson_03 import check_attention, check_auroc, check_sgd_
 from gsa_utils.lessons.lesson_04 import check_guess, check_planted
 from gsa_utils.lessons.lesson_05 import check_corrected, check_shared_pooling
 from gsa_utils.lessons.lesson_06 import check_blank, check_chance, check_settled, check_surest_mistake
-from gsa_utils.lessons.lesson_07 import check_choose_rate, check_interval
+from gsa_utils.lessons.lesson_07 import check_chosen_scores, check_corrected_p, check_smallest_shown
 from gsa_utils.lessons.lesson_08 import check_pointing_game, check_without
 from gsa_utils.lessons.lesson_09 import check_add_batch, check_network_seconds
 from gsa_utils.lessons.lesson_10 import check_best_offset, check_verdict
@@ -20,12 +20,12 @@ __all__ = [
     "check_best_offset",
     "check_blank",
     "check_chance",
-    "check_choose_rate",
+    "check_chosen_scores",
     "check_compress",
     "check_corrected",
+    "check_corrected_p",
     "check_data_matrix",
     "check_guess",
-    "check_interval",
     "check_network_seconds",
     "check_one_map",
     "check_planted",
@@ -33,6 +33,7 @@ __all__ = [
     "check_settled",
     "check_sgd_step",
     "check_shared_pooling",
+    "check_smallest_shown",
     "check_surest_mistake",
     "check_training",
     "check_verdict",

@@ -1,10 +1,9 @@
 """A grid of runs -> one table, on all cores or a cluster, resumable after any interruption.
 
-    python -m gsa_utils.study results/four_cnns/grid.toml
+    python -m gsa_utils.study results/marker/grid.toml
 
 trains every run of a grid that its folder does not hold yet. In such a file
 
-    rates = "../rates"         # optional: each arm's lr is the one with the lowest validation loss in that folder
     [budget]                   # settings of every run, by the names of Recipe
     epochs = 15
     [[grid]]                   # every combination of these; further [[grid]] tables add to it

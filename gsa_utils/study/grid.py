@@ -1,16 +1,12 @@
-"""The recipes of a grid: a TOML file, its combinations, and the rate that each arm gets."""
+"""The recipes of a grid: a TOML file and its combinations."""
 
 import tomllib
-from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from itertools import product
 from pathlib import Path
-from statistics import mean
 
 from gsa_utils.arguments import bad_value, check_path, text_of, unknown_name
-from gsa_utils.study.recipe import Recipe, Result
-from gsa_utils.study.results import load_results
+from gsa_utils.study.recipe import Recipe
 
 SETTINGS = [field.name for field in fields(Recipe)]
 
@@ -21,8 +17,7 @@ def load_grid(path: str | Path) -> list[Recipe]:
     So an unfinished study holds whole folds of all arms rather than all seeds of some.
 
     Raises:
-        ValueError: no UTF-8, not TOML, an unknown key, an empty list, a setting that Recipe refuses, or `rates` without
-            runs.
+        ValueError: no UTF-8, not TOML, an unknown key, an empty list, or a setting that Recipe refuses.
         OSError: no such file.
     """
     check_path("path", path)
@@ -32,33 +27,15 @@ def load_grid(path: str | Path) -> list[Recipe]:
     except tomllib.TOMLDecodeError as error:
         raise bad_value("config", f"{path}: {error}", "a TOML file") from error
     for key in config:
-        if key not in ("rates", "budget", "grid"):
-            raise unknown_name("config", key, ("rates", "budget", "grid"))
+        if key not in ("budget", "grid"):
+            raise unknown_name("config", key, ("budget", "grid"))
     budget, grids = config.get("budget", {}), config.get("grid", [])
     if not isinstance(budget, dict) or not isinstance(grids, list) or not grids:
         raise bad_value("config", f"{path}: no [[grid]] table", "a [budget] table and one [[grid]] or more")
     if not all(isinstance(grid, dict) for grid in grids):
         raise bad_value("config", f"{path}: grid = {grids!r:.60}", "[[grid]] tables of settings")
     recipes = [recipe for grid in grids for recipe in combinations(budget | grid)]
-    if "rates" in config:
-        if not isinstance(config["rates"], str):
-            raise bad_value("rates", repr(config["rates"]), "the folder of a study, as a text")
-        rates = best_rates(load_results(path.parent / config["rates"]))
-        recipes = [replace(recipe, lr=_rate(rates, recipe)) for recipe in recipes]
     return sorted(dict.fromkeys(recipes), key=lambda recipe: (recipe.seed, recipe.fold or 0))
-
-
-def best_rates(results: Mapping[Recipe, Result]) -> dict[tuple[str, str], float]:
-    """(backbone, attention) -> the lr of the least validation loss, in the mean over data sets and seeds."""
-    losses = defaultdict(list)
-    for recipe, result in results.items():
-        losses[recipe.backbone, recipe.attention, recipe.lr].append(result.scores.get("valid_loss", float("inf")))
-    best = {}
-    for (backbone, attention, lr), values in losses.items():
-        arm = backbone, attention
-        if arm not in best or mean(values) < mean(losses[*arm, best[arm]]):
-            best[arm] = lr
-    return best
 
 
 def combinations(settings: dict[str, object]) -> list[Recipe]:
@@ -74,9 +51,3 @@ def combinations(settings: dict[str, object]) -> list[Recipe]:
             raise bad_value(name, "an empty list", "one value or more")
     lists = [value if isinstance(value, list) else [value] for value in settings.values()]
     return [Recipe(**dict(zip(settings, values, strict=True))) for values in product(*lists)]
-
-
-def _rate(rates: Mapping[tuple[str, str], float], recipe: Recipe) -> float:
-    if (recipe.backbone, recipe.attention) not in rates:
-        raise bad_value("rates", f"no run of {recipe.backbone} with {recipe.attention}", "one or more of every arm")
-    return rates[recipe.backbone, recipe.attention]

@@ -35,7 +35,6 @@ COLUMNS = [*(field.name for field in fields(Recipe)), "status", "error", "precis
 ABSENT = {field.name: field.default for field in fields(Recipe) if field.default is not MISSING} | dict.fromkeys(SCORES)
 ABSENT = {name: "" if value is None else str(value) for name, value in ABSENT.items()}
 TUNED = ("attention_lr", "weight_decay")  # settings of an arm's trials
-LEFT_OUT = "best_epoch"  # a column of the first study only, whose runs kept the epoch of the lowest validation loss
 
 
 def load_results(folder: str | Path) -> dict[Recipe, Result]:
@@ -114,8 +113,6 @@ def _table(folder: Path) -> pd.DataFrame:
     if len(set(header)) < len(header):
         raise bad_value("folder", f"{path} with a column that is there twice", "a table that this version wrote")
     table = pd.DataFrame(lines, columns=header, dtype=str)
-    if LEFT_OUT in table:
-        table = table.drop(columns=LEFT_OUT).assign(fast=(table["precision"] == "bfloat16").astype(str), device="cpu")
     table = table.assign(**{name: value for name, value in ABSENT.items() if name not in table})
     if set(table) != set(COLUMNS):
         differ = sorted(set(table) ^ set(COLUMNS))

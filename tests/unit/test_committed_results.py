@@ -23,10 +23,6 @@ FROZEN = ROOT / "results" / "frozen"
 CELLS = [FROZEN, ROOT / "results" / "frozen_patches"]  # not studies of recipes: their rows are cells
 FOLDERS = sorted(path.parent for path in (ROOT / "results").glob("*/runs.csv") if path.parent not in CELLS)
 WHOLE = [
-    "baseline",
-    "four_cnns",
-    "learning_curves",
-    "rates",
     "controls",
     "marker",
     "planted_marker",
@@ -34,7 +30,6 @@ WHOLE = [
     "phase_new",
 ]  # grids of which every run is there
 OVER_FOLDS = ["marker", "planted_marker", "phase", "phase_new"]
-REAL = ["pneumoniamnist", "breastmnist", "london-faces"]
 PHANTOMS = ["phantom-chest", "phantom-retina", "phantom-face"]
 
 
@@ -72,8 +67,7 @@ def test_every_row_can_be_read_once_and_every_map_belongs_to_one(folder):
 def test_every_run_of_a_grid_is_there_and_none_failed(name):
     results, grid = load_results(ROOT / "results" / name), load_grid(ROOT / "results" / name / "grid.toml")
     assert set(results) == set(grid)
-    seeds = {"rates": {100}, "baseline": {0, 1, 2}} | {folder: {0, 1} for folder in OVER_FOLDS}
-    assert {recipe.seed for recipe in grid} == seeds.get(name, {0, 1, 2, 3, 4})
+    assert {recipe.seed for recipe in grid} == ({0, 1} if name in OVER_FOLDS else {0, 1, 2, 3, 4})
     assert not [recipe for recipe, result in results.items() if result.error]
 
 
@@ -345,7 +339,9 @@ def test_lesson_05_heads_on_the_faces(called, arm):
         assert re.search(rf"^{re.escape(called)} .*\), {ahead} of 10 ahead$", text, re.MULTILINE)
 
 
-def test_lesson_05_planned_comparisons_with_holms_correction():
+@cache
+def planned_of_all() -> dict[int, tuple[tuple[str, ...], list[float], float, float]]:
+    """The six planned comparisons by number: of whom, points with their interval, p and Holm's p."""
     average, shared, free = ("average", 1), ("mlp", 4), ("free", 1)
     questions = [
         ("london-faces", shared, average),
@@ -355,17 +351,24 @@ def test_lesson_05_planned_comparisons_with_holms_correction():
         ("london-faces", shared, ("attentive", 4)),
     ]
     found = [corrected(*(frozen_runs(name, 28, *arm) for arm in arms)) for name, *arms in questions]
-    p = [*(one[1] for one in found), 1.0]  # the sixth, of another study, counts as the worst
+    found.append(corrected(of_small("london-faces", "MLP"), of_small("london-faces", "none")))
+    p = [one[1] for one in found]
     order, adjusted, highest = np.argsort(p), np.empty(6), 0.0
     for place, number in enumerate(order):
         highest = adjusted[number] = max(highest, min(1, (6 - place) * p[number]))
-    for number, (points, _, _) in enumerate(found):
-        (line,) = [one for one in printed("05").splitlines() if one.startswith(f"{number + 1}. {questions[number][0]}")]
-        *gain, holm = numbers(line, "): " if "): " in line else ":")
-        assert [*gain, holm] == pytest.approx([*points, adjusted[number]], abs=0.0501)
-        assert holm == pytest.approx(adjusted[number], abs=6e-4)
-        shown = "no difference shown" if adjusted[number] > 0.05 else "higher" if points[0] > 0 else "lower"
-        assert line.endswith(f": {shown}")
+    names = [*(name for name, *_ in questions), "london-faces"]
+    return {n + 1: (names[n], found[n][0], p[n], adjusted[n]) for n in range(6)}
+
+
+@pytest.mark.parametrize("number", range(1, 6))
+def test_lesson_05_planned_comparisons_with_holms_correction(number):
+    name, points, _, adjusted = planned_of_all()[number]
+    (line,) = [one for one in printed("05").splitlines() if one.startswith(f"{number}. {name}")]
+    *gain, holm = numbers(line, "): " if "): " in line else ":")
+    assert [*gain, holm] == pytest.approx([*points, adjusted], abs=0.0501)
+    assert holm == pytest.approx(adjusted, abs=6e-4)
+    shown = "no difference shown" if adjusted > 0.05 else "higher" if points[0] > 0 else "lower"
+    assert line.endswith(f": {shown}")
 
 
 @pytest.mark.parametrize(
@@ -536,128 +539,115 @@ def test_lesson_08_weights_on_a_marker(folder, agreement):
     assert shown == pytest.approx([table["marker"].mean(), table["mirrored"].mean()], abs=0.0051)
 
 
-CNNS = ["googlenet", "vgg", "resnet", "densenet"]
-ARMS = {"logistic": "logistic", "mlp": "MLP", "pixel-cnn": "pixel CNN", "free": "free map", "cbam": "CBAM", "se": "SE"}
+FOUR_CNNS = ["googlenet", "vgg", "resnet", "densenet"]
+ARMS_07 = {
+    "none": {"attention": "none"},
+    "coordinates": {"attention": "coordinates"},
+    "MLP": {"attention": "mlp", "at": "late", "maps": 1},
+    "free": {"attention": "free", "at": "late", "maps": 1},
+    "MLP, four maps": {"attention": "mlp", "at": "pooling", "maps": 4},
+    "four queries": {"attention": "attentive", "maps": 4},
+    "CBAM": {"attention": "cbam"},
+}
+ARMS_OF_FOUR = ["none", "coordinates", "MLP", "free", "MLP, four maps", "CBAM"]
+SHOWN_07 = {  # the arms of which all ten folds are there
+    "london-faces": ["coordinates", "MLP", "free", "MLP, four maps", "four queries"],
+    "kermany-chest": ["coordinates", "MLP", "free", "MLP, four maps", "four queries"],
+    "breastmnist": ["MLP", "free", "MLP, four maps"],
+}
 
 
-def study_06(name: str, attention: str, at: str, score: str) -> np.ndarray:
-    """Percent, (seeds, CNNs)"""
-    at = at if attention in ("logistic", "mlp", "pixel-cnn", "free") else "input"
-    table = {
-        (row["seed"], row["backbone"]): float(row[score])
-        for row in rows("four_cnns", dataset=name, attention=attention, at=at)
-    }
-    assert len(table) == 20
-    return np.array([[100 * table[str(seed), cnn] for cnn in CNNS] for seed in range(5)])
+def of_small(name: str, arm: str) -> pd.DataFrame:
+    """The ten chosen trials of the small CNN from scratch."""
+    table = chosen("scratch_small", dataset=name, **ARMS_07[arm])
+    assert len(table) == 10
+    return table
 
 
-@pytest.mark.parametrize("name", REAL)
-@pytest.mark.parametrize("cnn", CNNS)
-@pytest.mark.parametrize("score", ["auroc", "accuracy"])
-def test_lesson_07_table(name, cnn, score):
-    arms = [study_06(name, arm, "middle", score)[:, CNNS.index(cnn)] for arm in ("none", *ARMS)]
-    expected = [figure for values in arms for figure in (values.mean(), values.std(ddof=1))]
-    text = printed("07").partition(f"{score:26} {'none':>12}")[2]
-    found = numbers(text.replace("+-", "  "), name, f"{cnn} ")
-    assert found == pytest.approx(expected, abs=0.0501)
+def of_four(cnn: str, arm: str) -> pd.DataFrame:
+    """The folds of the faces that had all three trials."""
+    wanted = {"dataset": "london-faces", "backbone": cnn, **ARMS_07[arm]}
+    trials = pd.read_csv(ROOT / "results" / "scratch_cnns" / "runs.csv")
+    trials = trials[np.logical_and.reduce([trials[name] == value for name, value in wanted.items()])]
+    whole = trials.groupby(["seed", "fold"]).size().loc[lambda count: count == 3].index
+    return chosen("scratch_cnns", **wanted).loc[whole]
 
 
-def check_difference(line: str, ours: np.ndarray, none: np.ndarray) -> None:
-    """Mean, Student's interval, wins and verdict of a line; here all 5^5 resamples are drawn, there 9,999 at random."""
-    groups = (ours - none).mean(axis=1)
-    found = re.search(r"([-+]\d+\.\d\d) \(.*; (.*) to (.*)\), +(\d+) of (\d+): (\w+)", line)
-    ends = groups.mean() + np.array([-1, 1]) * sem(groups) * student_t.ppf(0.975, 4)
-    assert [float(found[place]) for place in (1, 2, 3)] == pytest.approx([groups.mean(), *ends], abs=0.00501)
-    assert (int(found[4]), int(found[5])) == ((ours > none).sum(), ours.size)
-    resamples = np.array(list(product(range(5), repeat=5)))
-    low, high = np.quantile(groups[resamples].mean(axis=1), [0.025, 0.975])
-    shown = ttest_1samp(groups, 0).pvalue < 0.05 and not low <= 0 <= high
-    assert found[6] == ("no" if not shown else "higher" if groups.mean() > 0 else "lower")
+def first_three(cnn: str, arm: str) -> pd.DataFrame:
+    return of_four(cnn, arm).query("seed == 0 and fold < 3")
 
 
-@pytest.mark.parametrize("name", REAL)
-@pytest.mark.parametrize("arm", ARMS)
-@pytest.mark.parametrize("score", ["auroc", "accuracy"])
-def test_lesson_07_differences_of_all_cnns_together(name, arm, score):
-    (line,) = [one for one in printed("07").splitlines() if re.match(f"{score} +{name} +{ARMS[arm]} +[-+]", one)]
-    check_difference(line, study_06(name, arm, "middle", score), study_06(name, "none", "input", score))
+def test_the_comparisons_of_lesson_07_are_whole():
+    for name, arms in SHOWN_07.items():
+        for arm in ("none", *arms):
+            assert len(rows("scratch_small", dataset=name, **ARMS_07[arm])) == 30
+    for cnn, arm in product(FOUR_CNNS, ARMS_OF_FOUR):
+        assert len(first_three(cnn, arm)) == 3 - ((cnn, arm) == ("googlenet", "MLP, four maps"))
 
 
-@pytest.mark.parametrize("name", REAL)
-@pytest.mark.parametrize("at", ["input", "early", "middle", "late", "pool"])
-@pytest.mark.parametrize("score", ["auroc", "accuracy"])
-def test_lesson_07_differences_by_place(name, at, score):
-    (line,) = [one for one in printed("07").splitlines() if re.match(f"{score} +{name} +MLP, {at} ", one)]
-    check_difference(line, study_06(name, "mlp", at, score), study_06(name, "none", "input", score))
+@pytest.mark.parametrize(("name", "arm"), [(name, arm) for name, arms in SHOWN_07.items() for arm in arms])
+def test_lesson_07_small_cnn(name, arm):
+    ours, none = of_small(name, arm), of_small(name, "none")
+    gain, _, wins = corrected(ours, none)
+    accuracy, *_ = corrected(ours.assign(auroc=ours["accuracy"]), none.assign(auroc=none["accuracy"]))
+    line = next(one for one in printed("07").splitlines() if re.match(rf"{name} +{arm} +0\.\d", one))
+    assert numbers(line, arm) == pytest.approx([ours["auroc"].mean(), *gain, *accuracy], abs=0.0501)
+    assert numbers(line, arm)[0] == pytest.approx(ours["auroc"].mean(), abs=6e-4)
+    assert f", {wins} of 10;" in line
 
 
-@pytest.mark.parametrize(
-    ("name", "size"),
-    [("pneumoniamnist", 100), ("pneumoniamnist", 4708), ("breastmnist", 546), ("london-faces", 100)],
-)
-def test_lesson_07_differences_by_number_of_images(name, size):
-    (line,) = [one for one in printed("07").splitlines() if re.match(f"{name} +{size} images", one)]
-    ours, none = (
-        [100 * float(row["auroc"]) for row in sorted(table, key=lambda row: row["seed"])]
-        for table in (
-            rows("learning_curves", dataset=name, attention=arm, train_images=size) for arm in ("mlp", "none")
-        )
-    )
-    assert len(ours) == len(none) == 5
-    check_difference(line, np.array(ours)[:, None], np.array(none)[:, None])
+AREAS_07 = {"small, faces": "london-faces", "small, chests": "kermany-chest", "small, ultrasound": "breastmnist"}
 
 
-@pytest.mark.parametrize("name", REAL)
-@pytest.mark.parametrize("cnn", CNNS)
-def test_lesson_07_effective_area(name, cnn):
-    expected = []
-    for arm in ("logistic", "mlp", "pixel-cnn", "free"):
-        table = rows("four_cnns", dataset=name, backbone=cnn, attention=arm, at="middle")
-        maps = [np.load(ROOT / "results" / "four_cnns" / "maps" / row["map"]).astype(float) for row in table]
-        expected.append(mean(float(one.mean() ** 2 / (one**2).mean()) for one in maps))
-    text = printed("07").partition("effective area of the maps")[2]
-    assert numbers(text, name, f"{cnn} ") == pytest.approx(expected, abs=6e-4)
+@pytest.mark.parametrize("row", [*AREAS_07, *(f"{cnn}, faces" for cnn in FOUR_CNNS)])
+def test_lesson_07_effective_areas(row):
+    arms = ["MLP", "free", "MLP, four maps"]
+    name = AREAS_07.get(row)
+    tables = [of_small(name, arm) if name else of_four(row.partition(",")[0], arm) for arm in arms]
+    expected = [table["effective_area"].mean() for table in tables]
+    text = printed("07").partition("effective area, mean over folds")[2]
+    assert numbers(text, f"{row} ") == pytest.approx(expected, abs=6e-4)
 
 
-@pytest.mark.parametrize("name", ["pneumoniamnist", "breastmnist"])
-@pytest.mark.parametrize("score", ["auroc", "accuracy"])
-def test_lesson_07_baseline(name, score):
-    values = [float(row[score]) for row in rows("baseline", dataset=name)]
-    assert len(values) == 3
-    assert numbers(printed("07"), name, score, "ours")[:2] == pytest.approx([mean(values), stdev(values)], abs=6e-4)
+@pytest.mark.parametrize("cnn", FOUR_CNNS)
+def test_maps_of_the_four_cnns_concentrate(cnn):
+    assert of_four(cnn, "MLP")["effective_area"].mean() < 0.9
 
 
-@pytest.mark.parametrize(
-    ("words", "rule"),
-    [
-        ("lowest validation loss", lambda row: -float(row["valid_loss"])),
-        ("highest validation AUROC", lambda row: float(row["valid_auroc"])),
-        ("the last one", lambda row: int(row["epoch"])),
-    ],
-)
-def test_lesson_07_baseline_by_the_epoch_that_is_kept(words, rule):
-    with (ROOT / "results" / "baseline" / "epochs.csv").open(newline="") as file:
-        table = list(csv.DictReader(file))
-    assert len(table) == 300
-    kept = [max((row for row in table if row["seed"] == seed), key=rule) for seed in "012"]
-    expected = [
-        figure(float(row[f"test_{score}"]) for row in kept)
-        for score in ("auroc", "accuracy")
-        for figure in (mean, stdev)
-    ]
-    assert numbers(printed("07"), words, "AUROC") == pytest.approx(expected, abs=6e-4)
+@pytest.mark.parametrize("cnn", FOUR_CNNS)
+def test_lesson_07_four_cnns(cnn):
+    text = printed("07")
+    found = numbers(text.partition("faces, AUROC, three folds")[2], f"{cnn}  ")
+    tables = [first_three(cnn, arm) for arm in ARMS_OF_FOUR]
+    assert found == pytest.approx([table["auroc"].mean() for table in tables if len(table) == 3], abs=6e-4)
+    d = 100 * (first_three(cnn, "MLP")["auroc"] - first_three(cnn, "none")["auroc"])
+    halves = [student_t.ppf(0.975, n - 1) * np.sqrt(1 / n + ratio_of_four()) * d.std() for n in (3, 10)]
+    line = next(one for one in text.splitlines() if one.startswith(f"{cnn} ") and "three folds can show" in one)
+    assert numbers(line, "three folds can show") == pytest.approx(halves, abs=0.0501)
 
 
-def test_the_runs_that_were_scored_after_every_epoch_are_those_of_the_baseline():
-    with (ROOT / "results" / "baseline" / "epochs.csv").open(newline="") as file:
-        table = {(row["seed"], int(row["epoch"])): row for row in csv.DictReader(file)}
-    runs = rows("baseline", dataset="breastmnist")
-    assert len(runs) == 3
-    for run in runs:
-        again = table[run["seed"], int(run["best_epoch"])]
-        assert [float(again[name]) for name in ("valid_loss", "valid_auroc", "test_auroc", "test_accuracy")] == (
-            pytest.approx([float(run[name]) for name in ("valid_loss", "valid_auroc", "auroc", "accuracy")], abs=1e-6)
-        )
+def ratio_of_four() -> float:
+    whole = pd.concat([first_three(cnn, arm) for cnn, arm in product(FOUR_CNNS, ARMS_OF_FOUR)])
+    return whole["tested_on"].sum() / whole["trained_on"].sum()
+
+
+def test_lesson_07_four_cnns_together():
+    gains = [100 * (first_three(cnn, "MLP")["auroc"] - first_three(cnn, "none")["auroc"]) for cnn in FOUR_CNNS]
+    d = np.mean(gains, axis=0)
+    half = student_t.ppf(0.975, 2) * np.sqrt(1 / 3 + ratio_of_four()) * d.std(ddof=1)
+    expected = [d.mean(), d.mean() - half, d.mean() + half]
+    assert numbers(printed("07"), "MLP, all four CNNs") == pytest.approx(expected, abs=0.0501)
+
+
+@pytest.mark.parametrize("number", range(1, 7))
+def test_lesson_07_planned_comparisons(number):
+    name, points, p, adjusted = planned_of_all()[number]
+    (line,) = [one for one in printed("07").splitlines() if one.startswith(f"{number}. {name}")]
+    *found, raw, holm = [float(one) for one in re.findall(r"(?<![\w(])\(?([-+]?\d+\.\d+)", line.partition(" - ")[2])]
+    assert found == pytest.approx(points, abs=0.0501)
+    assert (raw, holm) == (pytest.approx(p, abs=6e-5), pytest.approx(adjusted, abs=6e-4))
+    shown = "no difference shown" if adjusted > 0.05 else "higher" if points[0] > 0 else "lower"
+    assert line.endswith(f": {shown}")
 
 
 def costs(name: str) -> list[dict[str, str]]:

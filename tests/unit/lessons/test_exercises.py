@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import nbformat
 import pytest
 import torch
+from scipy.stats import norm
+from scipy.stats import t as student_t
 
 from gsa_utils import lessons
 from gsa_utils.evaluation.maps import stability
@@ -39,9 +41,9 @@ def products(x):
     return x.T @ x
 
 
-def normal(d):
-    half = 1.96 * d.std() / len(d) ** 0.5
-    return torch.stack([d.mean() - half, d.mean() + half])
+def stepped(p):
+    """Holm's products, from the smallest p on."""
+    return p.sort().values * torch.arange(len(p), 0, -1)
 
 
 def top(x, rank, power=0.5, largest=True):
@@ -323,27 +325,49 @@ WRONG = {
             (lambda low, draws: draws <= low, "shape"),
         ],
     ),
-    "choose_rate": (
-        lessons.check_choose_rate,
+    "chosen_scores": (
+        lessons.check_chosen_scores,
         [
-            (lambda loss, auroc: auroc.mean(1).argmax(), "can't judge"),
-            (lambda loss, auroc: loss.mean(1).argmax(), "lowest is wanted"),
-            (lambda loss, auroc: loss.min(1).values.argmin(), "one set only"),
-            (lambda loss, auroc: loss.mean(1).min(), "its row"),
-            (lambda loss, auroc: loss.argmin(), "the whole table"),
+            (lambda loss, auroc: auroc.max(0).values, "can't judge"),
+            (lambda loss, auroc: auroc.gather(0, loss.argmax(0, keepdim=True))[0], "lowest is wanted"),
+            (lambda loss, auroc: loss.min(0).values, "loss came back"),
+            (lambda loss, auroc: loss.argmin(0), "numbers of the trials"),
+            (lambda loss, auroc: auroc[loss.mean(1).argmin()], "its own"),
+            (lambda loss, auroc: auroc[range(3), loss.argmin(1)], "dim=0"),
+            (lambda loss, auroc: auroc.gather(0, loss.argmin(0, keepdim=True)).mean(), "one score a fold"),
+            (lambda loss, auroc: auroc.gather(0, loss.argmin(0, keepdim=True)), "shape"),
         ],
     ),
-    "interval": (
-        lessons.check_interval,
+    "corrected_p": (
+        lessons.check_corrected_p,
         [
-            (lambda a, b, r: (a - b)[r].mean(1).quantile(torch.tensor([0.05, 0.95]).double()), "90 %"),
-            (lambda a, b, r: (a - b)[r].flatten().quantile(torch.tensor([0.025, 0.975]).double()), "each resample"),
-            (lambda a, b, r: (b - a)[r].mean(1).quantile(torch.tensor([0.025, 0.975]).double()), "sign"),
-            (lambda a, b, r: (a - b)[r].mean(1).quantile(torch.tensor([0.975, 0.025]).double()), "wrong way round"),
-            (lambda a, b, r: normal(a - b), "were not used"),
-            (lambda a, b, r: (a - b).quantile(torch.tensor([0.025, 0.975]).double()), "nothing was resampled"),
-            (lambda a, b, r: a[r].mean(1).quantile(torch.tensor([0.025, 0.975]).double()), "ours alone"),
-            (lambda a, b, r: (a - b).mean(), "shape"),
+            (lambda p: (p * len(p)).clamp(max=1), "Bonferroni"),
+            (lambda p: stepped(p).cummax(0).values.clamp(max=1), "sorted values"),
+            (lambda p: stepped(p).clamp(max=1)[p.argsort().argsort()], "running maximum"),
+            (lambda p: stepped(p).cummax(0).values[p.argsort().argsort()], "above 1"),
+            (
+                lambda p: (
+                    (p.sort().values * (torch.arange(len(p)) + 1)).cummax(0).values.clamp(max=1)[p.argsort().argsort()]
+                ),
+                "wrong way round",
+            ),
+            (lambda p: p.cummax(0).values, "of the products"),
+            (lambda p: p, "nothing was corrected"),
+            (lambda p: None, "return"),
+        ],
+    ),
+    "smallest_shown": (
+        lessons.check_smallest_shown,
+        [
+            (lambda d, n, r: student_t.ppf(0.95, n - 1) * (1 / n + r) ** 0.5 * d, "one-sided"),
+            (lambda d, n, r: student_t.ppf(0.975, n - 1) * n**-0.5 * d, "ratio is not in it"),
+            (lambda d, n, r: student_t.ppf(0.975, n - 1) * r**0.5 * d, "1/pairs is not"),
+            (lambda d, n, r: (1 / n + r) ** 0.5 * d, "standard error"),
+            (lambda d, n, r: student_t.ppf(0.975, n) * (1 / n + r) ** 0.5 * d, "degrees of freedom"),
+            (lambda d, n, r: norm.ppf(0.975) * (1 / n + r) ** 0.5 * d, "normal"),
+            (lambda d, n, r: 2 * student_t.ppf(0.975, n - 1) * (1 / n + r) ** 0.5 * d, "whole width"),
+            (lambda d, n, r: student_t.ppf(0.975, n - 1) * (1 / n + r) * d, "root is missing"),
+            (lambda d, n, r: "wide", "expected"),
         ],
     ),
     "pointing_game": (
@@ -556,7 +580,7 @@ def exercises():
 
 @pytest.mark.parametrize(("solution", "check", "function"), list(exercises()))
 def test_the_folded_solution_passes_its_check(solution, check, function, capsys):
-    names = {"torch": torch, "nn": torch.nn, "stability": stability, "panel": PANEL}
+    names = {"torch": torch, "nn": torch.nn, "stability": stability, "panel": PANEL, "student_t": student_t}
     exec(solution, names)
     given = [PANEL] if check.removeprefix("check_") in QUESTIONS else []
     getattr(lessons, check)(*given, names[function])
