@@ -90,7 +90,7 @@ def check_switch(argument: str, value: object) -> None:
 
 
 def check_whole(argument: str, value: object, least: int) -> None:
-    """Raise a ValueError unless this is an integer of at least `least`."""
+    """Raise a ValueError unless this is an integer from `least` to MOST."""
     if not whole_number(value, least):
         raise bad_value(argument, repr(value), f"a whole number, at least {least} and at most {MOST}")
 
@@ -137,6 +137,11 @@ def real_number(value: object) -> bool:
         return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
     except OverflowError:  # a whole number that no float reaches
         return False
+
+
+def is_share(value: object) -> bool:
+    """Whether this is a number from 0 to 1, as `real_number` has it."""
+    return real_number(value) and 0 <= value <= 1
 
 
 def whole_number(value: object, least: int) -> bool:

@@ -7,7 +7,6 @@ of one class. Nothing else can tell the classes apart, and its strength, area, p
 
 from dataclasses import replace
 from itertools import product
-from numbers import Real
 
 import numpy as np
 import torch
@@ -15,7 +14,16 @@ from jaxtyping import Bool, UInt8
 from numpy.random import RandomState
 from torch import Tensor
 
-from gsa_utils.arguments import Size, bad_value, check_seed, check_whole, height_and_width, instance_of, real_number
+from gsa_utils.arguments import (
+    Size,
+    bad_value,
+    check_seed,
+    check_whole,
+    height_and_width,
+    instance_of,
+    is_share,
+    real_number,
+)
 from gsa_utils.images import ImageSet
 
 
@@ -31,22 +39,18 @@ def patch_region(size: Size, area: float, centre: tuple[float, float] = (0.5, 0.
         ValueError: an area of no pixel or of all, a centre outside the image.
     """
     height, width = height_and_width("size", size)
-    if not isinstance(area, Real) or isinstance(area, bool):
+    if not real_number(area):
         raise bad_value("area", repr(area), "a share of the image, between 0 and 1")
     count = round(area * height * width)
     if not 0 < count < height * width:
         raise bad_value("area", area, f"a share of the {height * width} pixels that is neither none nor all of them")
-    if not isinstance(centre, tuple | list) or len(centre) != 2 or not all(map(_is_share, centre)):
+    if not isinstance(centre, tuple | list) or len(centre) != 2 or not all(map(is_share, centre)):
         raise bad_value("centre", centre, "(row, column), each from 0 to 1")
     rows, columns = torch.arange(height) + 0.5 - centre[0] * height, torch.arange(width) + 0.5 - centre[1] * width
     distance = rows[:, None] ** 2 + columns**2
     region = torch.zeros(height * width, dtype=torch.bool)
     region[distance.flatten().argsort(stable=True)[:count]] = True
     return region.view(height, width)
-
-
-def _is_share(value: object) -> bool:
-    return real_number(value) and 0 <= value <= 1
 
 
 def plant_patch(
@@ -137,7 +141,7 @@ def plant_marker(
     if len(instance_of("image_set", image_set, ImageSet, "an ImageSet").class_names) != 2:
         raise bad_value("image_set", f"{len(image_set.class_names)} classes", "two")
     marked = _with_region(image_set, region, strength)
-    if not isinstance(agreement, Real) or not 0 <= agreement <= 1:
+    if not is_share(agreement):
         raise bad_value("agreement", repr(agreement), "a share of the images, 0 to 1")
     random, images, labels = RandomState(check_seed(seed)), image_set.images.clone(), image_set.labels.cpu().numpy()
     for label, share in enumerate((1 - agreement, agreement)):
@@ -156,7 +160,7 @@ def _with_region(image_set: ImageSet, region: Bool[Tensor, "height width"], stre
             "None" if region is None else f"{int(region.sum())} of {region.numel()} pixels",
             "some pixels, but not all",
         )
-    if not isinstance(strength, Real) or not 0 <= strength <= 1:
+    if not is_share(strength):
         raise bad_value("strength", repr(strength), "a share of the range from black to white, 0 to 1")
     return planted
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from jaxtyping import Float
 from torch import Tensor
 
-from gsa_utils.arguments import bad_value, check_switch, check_whole, real_number, unknown_name
+from gsa_utils.arguments import bad_value, check_switch, check_whole, is_share, unknown_name
 from gsa_utils.attention import CLASSIFIERS
 from gsa_utils.files import checksum
 from gsa_utils.networks.backbones import LAYERS
@@ -113,7 +113,7 @@ class Recipe:
         if not isinstance(self.at, str):
             raise bad_value("at", repr(self.at), "a place by name")
         for argument in NUMBERS:
-            if not real_number(value := getattr(self, argument)) or not 0 <= value <= 1:
+            if not is_share(value := getattr(self, argument)):
                 raise bad_value(argument, repr(value), "a number from 0 to 1")
         for argument in SWITCHES:
             check_switch(argument, getattr(self, argument))

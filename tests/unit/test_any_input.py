@@ -69,8 +69,7 @@ def is_quick(value):
 
 
 CALLS = {  # name -> (function, its right arguments)
-    "ImageSet": (gsa.ImageSet, {"images": TRAIN.images, "labels": TRAIN.labels, "class_names": ("a", "b")}),
-    "ImageSet groups": (
+    "ImageSet": (
         gsa.ImageSet,
         {"images": TRAIN.images, "labels": TRAIN.labels, "class_names": ("a", "b"), "groups": None, "region": None},
     ),
