@@ -5,7 +5,8 @@
 
 ResNet-18, forward, backward and Adam, in float32: without attention; once more without, which shows what the
 measurement resolves; without, but with the gradient that any learned map at the input needs and a plain network skips;
-with our map at the input and in the middle (rank 64, pixel features of N images); with timm's SE, ECA, CBAM and global
+with our map at the input and late in the network (rank 64, pixel features of N images); with four such maps in place of
+the average pooling; with a frozen map; with timm's SE, ECA, CBAM and global
 context in every block; and with the naive pixel classifier, whose features are all N images.
 At 224 px the network is torchvision's own and a pixel of the map covers 4 x 4 of the image. Run it on a machine that
 has nothing else to do.
@@ -23,11 +24,12 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 from turns import compared, keep_memory, made_with, ratios, take_turns, write_table
 
-from gsa_utils import GlobalSpatialAttention, attend, build_backbone, pixel_features
+from gsa_utils import GlobalPooling, GlobalSpatialAttention, attend, build_backbone, pixel_features
 from gsa_utils.attention import WeightMap
 from gsa_utils.evaluation.scores import device_of
 from gsa_utils.networks.backbones import LAYERS
 from gsa_utils.networks.local_attention import PEERS, add_local_attention
+from gsa_utils.networks.pooling import replace_pooling
 from gsa_utils.pixels.stream import blocks
 
 COUNTS, RANK = (100, 10_000, 1_000_000), 64
@@ -75,7 +77,12 @@ def models(size: Size) -> Iterator[tuple[str, int | str, nn.Module]]:
     for count in COUNTS:
         features = pixel_features(stream(size.grid, count), RANK)
         yield "ours, input", count, attend(network(size), GlobalSpatialAttention(features))
-        yield "ours, middle", count, attend(network(size), GlobalSpatialAttention(features), LAYERS["resnet"]["middle"])
+        yield "ours, late", count, attend(network(size), GlobalSpatialAttention(features), LAYERS["resnet"]["late"])
+    four = GlobalPooling(GlobalSpatialAttention(features, maps=4))
+    yield "ours, pooling with four maps", count, replace_pooling(network(size), "resnet", four, 4)
+    frozen = attend(network(size), GlobalSpatialAttention(features), LAYERS["resnet"]["late"])
+    frozen.attention.freeze()
+    yield "ours, late, frozen", count, frozen
     for peer in PEERS:
         yield peer, "", add_local_attention(network(size), "resnet", peer)
     for count in size.naive:

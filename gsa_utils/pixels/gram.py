@@ -20,7 +20,7 @@ from gsa_utils.arguments import Size, bad_value, describe, whole_number
 from gsa_utils.pixels.shards import Shards
 from gsa_utils.pixels.stream import IMAGES, blocks, grid_of, in_memory, read_batches
 
-STRIP = 128  # rows of X X^T that are multiplied at a time
+STRIP = 256  # rows of X X^T that are multiplied at a time
 
 
 class DataMatrix:
