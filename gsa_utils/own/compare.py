@@ -80,17 +80,23 @@ def compare_on(image_set: ImageSet, folder: Path, maps: int = 4, repeats: int = 
         if (arm, repeat, fold) not in done:
             x = x or _activations(image_set, folder)
             done[arm, repeat, fold] = _on_fold(image_set, x, arm, repeat, fold, maps)
-            with whole_file(path) as file:
-                file.write(json.dumps({"of": of, "folds": [asdict(one) for one in done.values()]}).encode())
+            _write(path, {"of": of, "folds": [asdict(one) for one in done.values()]})
         yield done[arm, repeat, fold]
 
 
+def _write(path: Path, kept: dict) -> None:
+    with whole_file(path) as file:
+        file.write(json.dumps(kept | {"checksum": checksum(json.dumps(kept))}).encode())
+
+
 def _read(path: Path) -> dict:
+    """What `_write` wrote; nothing if it is damaged: then it is set aside as another set's would be."""
     try:
         kept = json.loads(path.read_text())
-    except ValueError:  # damaged: it is set aside as another set's would be
+    except ValueError:
         return {}
-    return kept if isinstance(kept, dict) else {}
+    found = kept.pop("checksum", None) if isinstance(kept, dict) else None
+    return kept if found and found == checksum(json.dumps(kept)) else {}
 
 
 def _cells(repeats: int) -> Iterator[tuple[str, int, int]]:

@@ -2,11 +2,14 @@
 
 With a folder, the activations of some images at a time are written to a part of their own, so that a call goes on
 where an earlier one was interrupted, and processes that want the same share the work. The parts become one file a
-layer, which is memory-mapped: what is never looked at takes no memory, and processes have one copy between them.
+layer, which is memory-mapped: what is never looked at takes no memory, and processes have one copy between them. Each
+file carries a checksum of its numbers, which is asked for whenever it is opened.
 """
 
 import json
 import math
+import os
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -25,7 +28,7 @@ from gsa_utils.files import checksum, whole_file
 from gsa_utils.images import ImageSet
 
 CHUNK = 256  # images in a part
-_NAME = "activations"  # of the one tensor in a file
+_NAME, _SUM = "activations", "crc32"  # of the one tensor in a file, and of its numbers
 
 
 def frozen_activations(
@@ -183,7 +186,7 @@ def _compute_parts(
                 wanted = [layer for layer, done in zip(layers, there, strict=True) if not done]
                 for layer, half in (_compute(network, chunk, wanted, batch_size, bar) if wanted else {}).items():
                     with whole_file(_file(place, layer, part)) as file:
-                        file.write(save({_NAME: half}))
+                        file.write(save({_NAME: half}, {_SUM: checksum(half)}))
                 del parts[part]
 
 
@@ -198,7 +201,8 @@ def _join_parts(place: Path, layers: Sequence[str], count: int) -> None:
             if not _file(place, layer).exists():
                 shape = [count, *_read(parts[0]).shape[1:]]
                 about = {"dtype": "F16", "shape": shape, "data_offsets": [0, 2 * math.prod(shape)]}
-                header = json.dumps({_NAME: about}).encode()
+                found = {_SUM: checksum(*map(_read, parts))}  # that of one after another is that of the whole
+                header = json.dumps({_NAME: about, "__metadata__": found}).encode()
                 header += b" " * (-len(header) % 8)
                 with whole_file(_file(place, layer)) as file:
                     file.write(len(header).to_bytes(8, "little") + header)
@@ -211,6 +215,19 @@ def _read(path: Path) -> Float16[Tensor, "n c h w"]:
     """Memory-mapped; what is written into the tensor stays in this process."""
     try:
         with safe_open(path, framework="pt") as file:
-            return file.get_tensor(_NAME)
+            tensor, kept = file.get_tensor(_NAME), (file.metadata() or {}).get(_SUM)
     except SafetensorError as error:
         raise bad_value("folder", f"{path}: {error}", "a file that is not damaged; delete this one") from error
+    if kept != _checksum_of_numbers(path):
+        raise bad_value("folder", f"{path}: another checksum", "a file that is not damaged; delete this one")
+    return tensor
+
+
+def _checksum_of_numbers(path: Path) -> str:
+    """`checksum` of what follows the header, read piece by piece: through the mapping all of it would take memory."""
+    with path.open("rb") as file:
+        file.seek(int.from_bytes(file.read(8), "little"), os.SEEK_CUR)
+        value = 0
+        while piece := file.read(2**20):
+            value = zlib.crc32(piece, value)
+    return f"{value:08x}"

@@ -7,6 +7,7 @@ from PIL import Image
 
 from gsa_utils import make_phantom
 from gsa_utils.export.saved import read_card
+from gsa_utils.own import __main__ as command
 from gsa_utils.own import compare
 from gsa_utils.own.__main__ import main
 
@@ -66,3 +67,10 @@ def test_a_folder_gets_a_verdict_and_a_report_that_opens_offline(folder, tmp_pat
 def test_what_is_wrong_ends_in_one_sentence(tmp_path, capsys):
     assert main(["own", str(tmp_path / "nowhere")]) == 2
     assert capsys.readouterr().err.startswith("source: got ")
+
+
+@pytest.mark.parametrize(("load", "expected"), [(0.1, 4), (1.2, 3), (3.9, 1), (40.0, 1)])
+def test_no_more_threads_than_cpus_that_nobody_keeps_busy(monkeypatch, load, expected):
+    monkeypatch.setattr(command.joblib, "cpu_count", lambda: 4)
+    monkeypatch.setattr(command.os, "getloadavg", lambda: (load, 0.0, 0.0), raising=False)
+    assert command.idle_cpus() == expected

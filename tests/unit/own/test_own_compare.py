@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -75,6 +76,18 @@ def test_a_damaged_table_is_set_aside(tmp_path, content):
     (tmp_path / "folds.json").write_text(content)
     assert len(list(compare_on(PHANTOM, tmp_path, 1, 1))) == 10
     assert (tmp_path / "folds.other.json").read_text() == content
+
+
+def test_each_of_two_hundred_flipped_bits_in_the_table_is_noticed_or_harmless(tmp_path):
+    list(compare_on(PHANTOM, tmp_path, 1, 1))
+    path, random = tmp_path / "folds.json", np.random.RandomState(0)
+    good, kept = path.read_bytes(), compare._read(path)
+    assert kept["folds"]
+    for place, bit in zip(random.randint(0, len(good), 200), random.randint(0, 8, 200), strict=True):
+        flipped = bytearray(good)
+        flipped[place] ^= 1 << int(bit)
+        path.write_bytes(flipped)
+        assert compare._read(path) in ({}, kept)
 
 
 def test_the_difference_is_shared_maps_minus_the_average(tmp_path):

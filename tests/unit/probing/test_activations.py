@@ -6,10 +6,11 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from filelock import FileLock
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -17,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from gsa_utils import FreeMap, attend, frozen_activations, load_image_set, make_phantom
+from gsa_utils.files import checksum
 from gsa_utils.networks.pretrained import Preparation
 from gsa_utils.probing import activations
 
@@ -264,6 +266,25 @@ def test_a_damaged_file_is_named_and_left_alone(network, tmp_path):
     with pytest.raises(ValueError, match=r"folder: got .*second\.safetensors.*delete this one"):
         ask(network, folder=tmp_path)
     assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("kind", ["whole", "part"])
+def test_each_of_two_hundred_flipped_bits_in_a_cache_is_noticed_or_harmless(network, tmp_path, kind):
+    found, random = ask(network, folder=tmp_path)["second"], np.random.RandomState(0)
+    (path,) = tmp_path.rglob("second.safetensors")
+    if kind == "part":
+        path = tmp_path / "part"
+        path.write_bytes(save({activations._NAME: found}, {activations._SUM: checksum(found)}))
+    good, noticed = path.read_bytes(), 0
+    for place, bit in zip(random.randint(0, len(good), 200), random.randint(0, 8, 200), strict=True):
+        flipped = bytearray(good)
+        flipped[place] ^= 1 << int(bit)
+        path.write_bytes(flipped)
+        try:
+            assert torch.equal(activations._read(path), found)
+        except ValueError:
+            noticed += 1
+    assert noticed > 150  # the others were in blanks of the header
 
 
 # ---------------------------------------------------------------- what is refused
