@@ -73,7 +73,8 @@ test: lint  ## lint, unit tests, exercises, lessons with other parameters, commi
 test-offline: $(TESTS)  ## the data tests, and the lessons on real images with no data and no network
 	rm -rf build/no-data && mkdir -p build/no-data
 	$(OFFLINE) $(RUN) -m pytest tests/unit/datasets
-	$(OFFLINE) $(RUN) notebooks/run.py tutorial --only 01 04 05 06 07 10 --out build/tutorial-offline
+	$(OFFLINE) $(RUN) notebooks/run.py tutorial --only 01 04 05 06 07 10 --out build/tutorial-offline \
+		--hold results/lessons.csv
 
 test-platforms: $(TESTS) build/uv  ## lessons in Pythons that imitate Colab and Kaggle, in build/platforms (12 GB, half an hour)
 	for platform in colab:3.13 kaggle:3.12; do \

@@ -114,6 +114,15 @@ def keep(table: Path, lesson: str, cost: Cost, lessons: Collection[str]) -> None
         writer.writerows(rows[name] for name in sorted(rows))
 
 
+def drift(table: Path, lesson: str, cost: Cost) -> str:
+    """What to say where a lesson's peak is more than a quarter above the table's; "" where it is not."""
+    with table.open(newline="", encoding="utf-8") as file:
+        (known,) = (float(row["peak_mb"]) for row in csv.DictReader(file) if row["lesson"] == lesson)
+    return (
+        "" if cost.peak_mb <= 1.25 * known else f"its peak is more than a quarter above the {known:.0f} MB of {table}"
+    )
+
+
 def _made_with() -> dict[str, object]:
     import torch  # not before it is needed: the tests of other rows do without
 

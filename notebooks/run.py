@@ -119,7 +119,10 @@ def _value(written: str) -> object:
         return written  # a word on the command line is a string
 
 
-def tutorial(folder: Path, only: list[str] | None, given: dict, out: Path, timeout: int, jobs: int) -> int:
+def tutorial(
+    folder: Path, only: list[str] | None, given: dict, out: Path, timeout: int, jobs: int, table: Path | None = None
+) -> int:
+    """`table`: what the lessons may take; more memory than that and a quarter is a failure."""
     defaults = {path: _defaults(path) for path in lessons(folder, only)}
     for path, values in defaults.items():
         if unknown := [name for name in given if name not in values]:
@@ -140,6 +143,8 @@ def tutorial(folder: Path, only: list[str] | None, given: dict, out: Path, timeo
     # Processes: kernels started from threads of one process get in each other's way.
     for done in joblib.Parallel(n_jobs=min(jobs, len(calls)), return_as="generator_unordered")(calls):
         target, results[target], ok, took = done
+        if table and (drift := cost.drift(table, target.stem, took)):
+            results[target], ok = [f"FAILED: {drift}", *results[target]], False
         failed += not ok
         said = "; ".join(results[target]) or "showed nothing in cells tagged `found`"
         print(f"[{len(results)}/{len(passed)}] {target.stem}: {took}, {said}", flush=True)
@@ -217,6 +222,9 @@ def main(arguments: list[str] | None = None) -> int:
         if name == "refresh":
             command.add_argument("--table", type=Path, default=TABLE, help="where a row says what a lesson took")
         if name == "tutorial":
+            command.add_argument(
+                "--hold", type=Path, metavar="TABLE", help="fail on a quarter more memory than it says"
+            )
             command.add_argument("--out", type=Path, default=OUT, help="for the executed lessons")
             command.add_argument("--jobs", type=int, default=min(2, joblib.cpu_count()), help="lessons at a time")
             command.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="given")
@@ -228,7 +236,8 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "refresh":
             return refresh(folder, options.only, options.timeout, options.table)
         given = {name: _value(value) for name, value in options.given}
-        return tutorial(folder, options.only, given, options.out.resolve(), options.timeout, max(1, options.jobs))
+        jobs = max(1, options.jobs)
+        return tutorial(folder, options.only, given, options.out.resolve(), options.timeout, jobs, options.hold)
     except ValueError as error:  # a mistake on the command line or in a parameters cell, found before anything ran
         print(error, file=sys.stderr)
         return 2

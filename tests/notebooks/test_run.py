@@ -390,3 +390,14 @@ def test_check_refuses_lessons(write, call, spoil, complaint):
 
 def test_the_committed_lessons_are_fit_to_be_committed(capsys):
     assert run.main(["check"]) == 0, "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(("share", "status"), [(0.5, 1), (2, 0)])
+def test_a_lesson_that_takes_a_quarter_more_memory_than_the_table_says_fails(write, call, table, share, status):
+    write(_01_first=lesson("1"))
+    call("refresh")
+    text = table.read_text()
+    (took,) = [row["peak_mb"] for row in csv.DictReader(text.splitlines())]
+    table.write_text(text.replace(f",{took},", f",{float(took) * share:.0f},"))
+    found, said = call("tutorial", "--hold", str(table))
+    assert (found, "FAILED: its peak is more than a quarter above" in said) == (status, bool(status))
