@@ -89,9 +89,10 @@ notebooks: $(COURSE)  ## re-execute the committed lessons in place and clean the
 links:  ## write the course's address on GitHub wherever it is named (REPO=owner/name; default: git's origin)
 	$(PYTHON) notebooks/links.py '$(REPO)'
 
-lint: $(TESTS)  ## ruff over the package, the tests and the lessons; arrows between the package's rooms
+lint: $(TESTS)  ## ruff over the package, the tests and the lessons; spelling; arrows between the package's rooms
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	.venv/bin/codespell .
 	.venv/bin/lint-imports --no-logo --no-cache
 
 bench: $(COURSE)  ## remake the tables of costs in results/ (an hour of a machine that does nothing else)
