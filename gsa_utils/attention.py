@@ -107,12 +107,12 @@ class WeightMap(nn.Module):
 class GlobalSpatialAttention(WeightMap):
     """The map as the decision boundary of a pixel classifier.
 
-    The classifier is written as a convolution over the (1, K, H, W) image of features: with `kernel_size=1` each pixel
+    The classifier is written as a convolution over the (1, r, H, W) image of features: with `kernel_size=1` each pixel
     is one sample and a 1x1 convolution is a linear layer over its features. The last layer starts at zero, so every
     map starts as 1 everywhere, a network with it as the one without, and whatever structure it ends with was learned.
 
     Args:
-        features: (1, K, H, W) from `pixel_features`; a buffer, it moves and is saved with the module.
+        features: (1, r, H, W) from `pixel_features`; a buffer, it moves and is saved with the module.
         hidden: width of the hidden layer; 0 for logistic regression, without an intercept: an SGD step then changes the
             logits by exactly -lr * X X^T g, and a constant added to all logits is little more than a rescaling.
         kernel_size: 1, or an odd number for a pixel CNN whose (first) layer also sees the neighbours.
@@ -127,7 +127,7 @@ class GlobalSpatialAttention(WeightMap):
     ):
         super().__init__()
         if not isinstance(features, Tensor) or features.ndim != 4 or len(features) != 1 or not features.numel():
-            raise bad_value("features", describe(features), "a tensor (1, K, H, W), as pixel_features returns it")
+            raise bad_value("features", describe(features), "a tensor (1, r, H, W), as pixel_features returns it")
         # A copy: load_state_dict writes into it, and the caller may use the same features for another map.
         kept = features.detach().to(torch.get_default_dtype(), copy=True)
         if not features.is_floating_point() or not (kept.is_meta or torch.isfinite(kept).all()):

@@ -9,10 +9,11 @@ Musco and Musco, https://arxiv.org/abs/1504.05477; Golub and Van Loan, Matrix Co
 
 from jaxtyping import Float
 from torch import Generator, Tensor, cat, randn
-from torch.linalg import eigh, qr
+from torch.linalg import eigh, norm, qr
 
 MOST_BLOCKS = 8
 NARROWEST = 16  # columns of a block
+FLAT = 10  # from a tenth of the possible effective rank on, as that of noise, the space would have to be large
 CONVERGED = 1e-6  # residual |A v - w v| relative to the largest eigenvalue; float32 comes to about 4e-7
 
 Eigenpairs = tuple[Float[Tensor, " rank"], Float[Tensor, "n rank"]]  # eigenvalues and eigenvectors
@@ -26,7 +27,7 @@ def largest_eigenpairs(a: Float[Tensor, "n n"], rank: int) -> Eigenpairs | None:
         close together (noise), which shows after a few products.
     """
     width = max(NARROWEST, rank)
-    if len(a) < 3 * MOST_BLOCKS * width:
+    if len(a) < 3 * MOST_BLOCKS * width or FLAT * _effective_rank(a) > len(a):
         return None
     start = randn(len(a), width, generator=Generator().manual_seed(0))
     basis = qr(start.to(a.device)).Q  # V, with orthonormal columns
@@ -43,6 +44,11 @@ def largest_eigenpairs(a: Float[Tensor, "n n"], rank: int) -> Eigenpairs | None:
             if residual > 10 ** (-0.75 * blocks):  # at this pace it would not be there with the last block
                 return None
     return None
+
+
+def _effective_rank(a: Float[Tensor, "n n"]) -> float:
+    """How many equal eigenvalues have this sum and this sum of squares: 1 if there is one, n if all are equal."""
+    return (a.trace() / norm(a)).square().item()
 
 
 def _rayleigh_ritz(

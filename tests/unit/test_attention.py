@@ -751,10 +751,10 @@ def test_of_many_names_the_nearest_is_still_found():
 @pytest.mark.parametrize(
     ("argument", "call", "words"),
     [
-        ("features", lambda: GlobalSpatialAttention(features().numpy()), ["ndarray", "(1, K, H, W)"]),
-        ("features", lambda: GlobalSpatialAttention(features()[0]), ["(4, 6, 8)", "(1, K, H, W)"]),
-        ("features", lambda: GlobalSpatialAttention(images()), ["(3, 2, 6, 8)", "(1, K, H, W)"]),
-        ("features", lambda: GlobalSpatialAttention(features()[:, :0]), ["(1, 0, 6, 8)", "(1, K, H, W)"]),
+        ("features", lambda: GlobalSpatialAttention(features().numpy()), ["ndarray", "(1, r, H, W)"]),
+        ("features", lambda: GlobalSpatialAttention(features()[0]), ["(4, 6, 8)", "(1, r, H, W)"]),
+        ("features", lambda: GlobalSpatialAttention(images()), ["(3, 2, 6, 8)", "(1, r, H, W)"]),
+        ("features", lambda: GlobalSpatialAttention(features()[:, :0]), ["(1, 0, 6, 8)", "(1, r, H, W)"]),
         ("features", lambda: GlobalSpatialAttention(features().byte()), ["uint8", "finite floats"]),
         ("features", lambda: GlobalSpatialAttention(features() / 0), ["finite floats"]),
         ("hidden", lambda: GlobalSpatialAttention(features(), -1), ["got -1", "0 for logistic"]),
