@@ -23,7 +23,7 @@ PROXIES := HTTP_PROXY HTTPS_PROXY ALL_PROXY http_proxy https_proxy all_proxy
 OFFLINE := GSA_REQUIRE_DATA= GSA_DATA='$(CURDIR)/build/no-data' NO_PROXY= no_proxy= $(PROXIES:%=%=http://127.0.0.1:9)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-tests tutorial own lab test test-offline test-platforms notebooks links lint bench bench-guard gpu-check \
+.PHONY: help install install-tests tutorial own lab test test-offline test-platforms notebooks course links lint bench bench-guard gpu-check \
 	constraints floors clean
 
 help:  ## list what can be made
@@ -85,6 +85,9 @@ test-platforms: $(TESTS) build/uv  ## lessons in Pythons that imitate Colab and 
 
 notebooks: $(COURSE)  ## re-execute the committed lessons in place and clean them (ARGS="--only 03")
 	$(ONE_THREAD) $(RUN) notebooks/run.py refresh $(ARGS)
+
+course: $(COURSE)  ## copies to teach from, in build/course: student (no solutions), instructor (executed), slides
+	$(ONE_THREAD) $(RUN) notebooks/course.py $(ARGS)
 
 links:  ## write the course's address on GitHub wherever it is named (REPO=owner/name; default: git's origin)
 	$(PYTHON) notebooks/links.py '$(REPO)'

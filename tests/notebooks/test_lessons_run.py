@@ -7,6 +7,7 @@ import os
 import re
 from pathlib import Path
 
+import course
 import nbformat
 import pytest
 import run
@@ -34,12 +35,7 @@ def numbers(text: str, line: str) -> list[float]:
 def solved(number: str, folder: Path) -> Path:
     """A copy of the lesson in which each untouched exercise holds the folded solution."""
     (lesson,) = run.lessons(NOTEBOOKS, [number])
-    notebook = nbformat.read(lesson, as_version=4)
-    folded = re.compile(r"<summary>Solution</summary>\s*```python\n(.*?)```", re.DOTALL)
-    solutions = [found[1] for cell in notebook.cells if (found := folded.search(cell.source))]
-    untouched = [cell for cell in notebook.cells if "your turn" in cell.source]
-    for cell, solution in zip(untouched, solutions, strict=True):
-        cell.source = f"{solution}\n\n{cell.source.splitlines()[-1]}"
+    notebook = course.solved(nbformat.read(lesson, as_version=4))
     nbformat.write(notebook, folder / lesson.name)
     return folder / lesson.name
 
