@@ -23,7 +23,7 @@ PROXIES := HTTP_PROXY HTTPS_PROXY ALL_PROXY http_proxy https_proxy all_proxy
 OFFLINE := GSA_REQUIRE_DATA= GSA_DATA='$(CURDIR)/build/no-data' NO_PROXY= no_proxy= $(PROXIES:%=%=http://127.0.0.1:9)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-tests tutorial own lab test test-offline test-platforms notebooks course links lint bench bench-guard gpu-check \
+.PHONY: help install install-tests tutorial own lab test test-offline test-platforms notebooks course site wheel links lint bench bench-guard gpu-check \
 	constraints floors clean
 
 help:  ## list what can be made
@@ -88,6 +88,24 @@ notebooks: $(COURSE)  ## re-execute the committed lessons in place and clean the
 
 course: $(COURSE)  ## copies to teach from, in build/course: student (no solutions), instructor (executed), slides
 	$(ONE_THREAD) $(RUN) notebooks/course.py $(ARGS)
+
+# It reads the package without importing it, so that it needs none of what the lessons need.
+site: build/site-env  ## lessons, pages and the reference as a site, in build/site/html
+	rm -rf build/site && mkdir -p build/site/source/results build/site/source/data build/site/source/notebooks
+	cp docs/site/index.md build/site/source
+	cp -r docs build/site/source/docs && rm -r build/site/source/docs/site
+	cp notebooks/*.ipynb build/site/source/notebooks && cp results/*.md build/site/source/results
+	cp data/*.md build/site/source/data
+	build/site-env/bin/python -m sphinx --fail-on-warning --keep-going -q -c docs/site build/site/source build/site/html
+
+build/site-env: docs/site/requirements.txt
+	$(PYTHON) -m venv --clear $@ && $@/bin/python -m pip install --quiet -r $< || { rm -rf $@; exit 1; }
+
+wheel:  ## build the wheel, install it into an empty environment, and run what lesson 01 begins with
+	rm -rf build/wheel build/wheel-env && $(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir build/wheel .
+	test $$(stat --format %s build/wheel/*.whl) -lt 1000000
+	$(PYTHON) -m venv build/wheel-env && build/wheel-env/bin/python -m pip install --quiet -c constraints.txt build/wheel/*.whl
+	cd build/wheel-env && bin/python $(CURDIR)/tests/wheel.py
 
 links:  ## write the course's address on GitHub wherever it is named (REPO=owner/name; default: git's origin)
 	$(PYTHON) notebooks/links.py '$(REPO)'

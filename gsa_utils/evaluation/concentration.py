@@ -43,13 +43,15 @@ def concentration(image_set: ImageSet, shuffles: int = 100, seed: int = 0) -> di
         shuffles: how often they are.
 
     Returns:
-        area: from 1 / P, one cell, to 1.
-        low, high: the area if the mean over the cells owed as much to chance as in the highest and in the lowest
-            twentieth of the shuffles (the brightness of whole images differs, so chance makes the classes differ
-            everywhere at once). Wide where the classes differ little; no confidence interval: the best cell is taken
-            as it is.
-        p: how often labels dealt anew have as good a best cell. Where p is not small, nothing was found that separates
-            the classes, and the area means nothing.
+        Four numbers by name.
+
+        - area: from 1 / P, one cell, to 1.
+        - low, high: the area if the mean over the cells owed as much to chance as in the highest and in the lowest
+          twentieth of the shuffles (the brightness of whole images differs, so chance makes the classes differ
+          everywhere at once). Wide where the classes differ little; no confidence interval: the best cell is taken
+          as it is.
+        - p: how often labels dealt anew have as good a best cell. Where p is not small, nothing was found that
+          separates the classes, and the area means nothing.
 
     Raises:
         ValueError: a class without images, fewer than 20 shuffles, images that are all the same.

@@ -12,7 +12,7 @@ BATCH = {0: torch.export.Dim.DYNAMIC}
 
 
 def export_program(model: nn.Module, path: str | Path, channels: int, size: tuple[int, int]) -> None:
-    """Write a program of torch.export (.pt2) for images (B, channels, *size), any number; torch.export.load reads it.
+    """Write a program of torch.export (.pt2) for images (B, channels, height, width), any B; for torch.export.load.
 
     Raises:
         ValueError: a model or path that is none.
@@ -24,7 +24,7 @@ def export_program(model: nn.Module, path: str | Path, channels: int, size: tupl
 
 
 def export_onnx(model: nn.Module, path: str | Path, channels: int, size: tuple[int, int]) -> None:
-    """Write an ONNX file with an input "images" (B, channels, *size) and an output "logits" (B, classes).
+    """Write an ONNX file with an input "images" (B, channels, height, width) and an output "logits" (B, classes).
 
     Raises:
         ModuleNotFoundError: onnx and onnxscript are not installed; the message says how.

@@ -1,0 +1,89 @@
+"""The site as `make site` left it, in Chromium, wide and narrow, light and dark: nothing fails, nothing is fetched."""
+
+import os
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+import front_end
+import pytest
+from playwright.sync_api import sync_playwright
+
+HTML = Path(__file__).parents[2] / "build" / "site" / "html"
+SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
+HERE = ("file:", "data:", "blob:")
+PAGES = {path.relative_to(HTML).as_posix() for path in HTML.rglob("*.html") if "_static" not in path.parts}
+LOOKED_AT = ["index.html", "notebooks/03_from_boundary_to_attention.html", "docs/glossary.html"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def site():
+    if not PAGES:
+        assert not os.environ.get("GSA_REQUIRE_SITE"), "build/site is not there: make site"
+        pytest.skip("no test of the site without build/site (make site)")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=front_end.CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+def visit(browser, page, width=1280, scheme="light"):
+    """The opened page, and what went wrong: failed or outside requests, errors on the console."""
+    wrong = []
+    tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    tab.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    tab.on("pageerror", lambda error: wrong.append(str(error)))
+    tab.on("requestfailed", lambda request: wrong.append(request.url))
+    tab.on(
+        "request", lambda request: wrong.append(request.url) if not request.url.startswith(("file:", "data:")) else None
+    )
+    path, _, query = page.partition("?")
+    tab.goto(f"{(HTML / path).as_uri()}?{query}", wait_until="load")
+    return tab, wrong
+
+
+@pytest.mark.parametrize("lesson", sorted(page for page in PAGES if page.startswith("notebooks/")))
+def test_a_lesson_shows_every_figure_formula_and_alternative_text(browser, lesson):
+    tab, wrong = visit(browser, lesson)
+    tab.wait_for_function("() => !window.MathJax || MathJax.startup.promise.then(() => true)")
+    formulas = tab.locator(".math").count()
+    assert tab.locator("mjx-container").count() == formulas
+    assert formulas > 10 or "03_from" not in lesson
+    pictures = tab.evaluate("Array.from(document.images).map(i => [i.src.slice(-40), i.alt, i.naturalWidth])")
+    assert all(alt and width for _, alt, width in pictures)
+    assert wrong == []
+    tab.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("page", LOOKED_AT)
+def test_a_page_fits_its_window(browser, page, width, scheme):
+    tab, wrong = visit(browser, page, width, scheme)
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    tab.screenshot(path=SHOTS / f"site-{Path(page).stem}-{width}-{scheme}.png")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width + 1
+    assert wrong == []
+    tab.close()
+
+
+def test_the_search_finds_a_word(browser):
+    tab, wrong = visit(browser, "search.html?q=knock-out")
+    tab.wait_for_selector("#search-results li")
+    assert wrong == []
+    tab.close()
+
+
+def test_every_link_leads_somewhere():
+    """Without the browser, which would take a minute to open all pages."""
+    broken = []
+    for page in PAGES:
+        for link in re.findall(r'(?:href|src)="([^"#]+)', (HTML / page).read_text(encoding="utf-8")):
+            path = unquote(link.partition("?")[0])
+            if not re.match(r"[a-z]+:", path) and not (HTML / page).parent.joinpath(path).exists():
+                broken.append((page, link))
+    assert broken == []

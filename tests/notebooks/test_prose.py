@@ -1,0 +1,50 @@
+"""What a reader meets in every lesson: not too many words or figures, and three questions with explained answers."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+LESSONS = sorted((Path(__file__).parents[2] / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+WORDS, FIGURES = 2500, 8
+QUESTION = re.compile(
+    r"\*\*\d\. .+?\*\*\n\n((?:- [abc]\) .+\n){3})\n"
+    r"<details><summary>Answer</summary>\n\n\*\*([abc])\.\*\* (.+)\n\n</details>"
+)
+
+
+def prose(lesson):
+    cells = nbformat.read(lesson, as_version=4).cells
+    return "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.stem)
+def test_a_lesson_is_read_in_a_quarter_of_an_hour(lesson):
+    """2,500 words at most, code apart, and eight figures."""
+    assert len(re.sub(r"```.*?```", "", prose(lesson), flags=re.DOTALL).split()) <= WORDS
+    cells = nbformat.read(lesson, as_version=4).cells
+    shown = [output for cell in cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
+    assert len(shown) <= FIGURES
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.stem)
+def test_a_lesson_asks_three_questions_whose_answers_say_what_is_wrong_with_the_others(lesson):
+    found = QUESTION.findall(prose(lesson).partition("## Three questions")[2])
+    assert len(found) == 3
+    for _, right, why in found:
+        assert all(re.search(rf"\((not )?.*\b{wrong}\b.*\)", why) for wrong in "abc".replace(right, ""))
+
+
+def test_the_right_answer_is_not_always_the_same_letter():
+    rights = [right for lesson in LESSONS for _, right, _ in QUESTION.findall(prose(lesson))]
+    assert all(8 <= rights.count(letter) <= 12 for letter in "abc")
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.stem)
+def test_a_lesson_has_three_exercises_with_minutes_and_what_a_good_answer_is_where_nothing_checks(lesson):
+    found = re.split(r"^### Exercise ", prose(lesson), flags=re.MULTILINE)[1:]
+    assert len(found) >= 3
+    for number, exercise in enumerate(found, start=1):
+        assert re.match(rf"{int(lesson.stem[:2])}\.{number}[^\n]*\(\d+ minutes, [^\n]+\)\n", exercise)
+        assert "A good answer" in exercise or "<summary>Solution</summary>" in exercise
