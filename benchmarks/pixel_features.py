@@ -144,11 +144,16 @@ def memory(kind: str) -> float:
     return int(line.split()[1]) / 1024
 
 
+def forget_peak() -> None:
+    """What drawing the images has left, and took at most, would hide what comes now."""
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+
+
 def print_peak(side: int, count: int) -> None:
     """MiB at most while features are made, and how much more that is than before. (Linux with glibc.)"""
     pool(side)
-    ctypes.CDLL(None).malloc_trim(0)  # what drawing the images has left would hide what comes now
-    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+    forget_peak()
     before = memory("VmRSS")
     pixel_features(stream(side, count), RANK)
     print(memory("VmHWM"), memory("VmHWM") - before)

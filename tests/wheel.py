@@ -3,8 +3,16 @@
 from pathlib import Path
 
 import gsa_utils
-from gsa_utils import GlobalSpatialAttention, alignment, attend, build_backbone, evaluate, fit, make_phantom
-from gsa_utils import pixel_features
+from gsa_utils import (
+    GlobalSpatialAttention,
+    alignment,
+    attend,
+    build_backbone,
+    evaluate,
+    fit,
+    make_phantom,
+    pixel_features,
+)
 
 assert "site-packages" in Path(gsa_utils.__file__).parts, gsa_utils.__file__
 phantom = make_phantom("phantom-chest", 60, 24)

@@ -215,7 +215,7 @@ def costs(
         ax.set_xscale("log")
         if highest > 2:
             ax.set_yscale("log")
-            ax.yaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 3, 5)))
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if highest > 10 else (1, 1.2, 1.5, 2, 3, 5)))
             ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
         ax.minorticks_off()
         for power in ax.get_xticklabels():
