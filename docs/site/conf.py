@@ -15,6 +15,7 @@ project = "Global spatial attention"
 extensions = ["myst_nb", "sphinx.ext.napoleon", "autoapi.extension", "sphinx-mathjax-offline"]
 html_theme = "pydata_sphinx_theme"
 html_title = project
+html_favicon = "icon.svg"
 html_context = {"default_mode": "auto"}
 html_theme_options = {
     "show_prev_next": True,

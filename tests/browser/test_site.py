@@ -2,6 +2,9 @@
 
 import os
 import re
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -11,7 +14,6 @@ from playwright.sync_api import sync_playwright
 
 HTML = Path(__file__).parents[2] / "build" / "site" / "html"
 SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
-HERE = ("file:", "data:", "blob:")
 PAGES = {path.relative_to(HTML).as_posix() for path in HTML.rglob("*.html") if "_static" not in path.parts}
 LOOKED_AT = ["index.html", "notebooks/03_from_boundary_to_attention.html", "docs/glossary.html"]
 
@@ -23,6 +25,21 @@ def site():
         pytest.skip("no test of the site without build/site (make site)")
 
 
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        """Nothing: each request would be a line of the test report."""
+
+
+@pytest.fixture(scope="module")
+def address():
+    """Of the site, served on this machine: from files a browser would not let the search read pages."""
+    handler = partial(Quiet, directory=HTML)
+    with ThreadingHTTPServer((front_end.LOOPBACK, 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://{front_end.LOOPBACK}:{server.server_port}/"
+        server.shutdown()
+
+
 @pytest.fixture(scope="module")
 def browser():
     with sync_playwright() as playwright:
@@ -31,24 +48,22 @@ def browser():
         found.close()
 
 
-def visit(browser, page, width=1280, scheme="light"):
+def visit(browser, address, page, width=1280, scheme="light"):
     """The opened page, and what went wrong: failed or outside requests, errors on the console."""
     wrong = []
     tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     tab.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
     tab.on("pageerror", lambda error: wrong.append(str(error)))
     tab.on("requestfailed", lambda request: wrong.append(request.url))
-    tab.on(
-        "request", lambda request: wrong.append(request.url) if not request.url.startswith(("file:", "data:")) else None
-    )
-    path, _, query = page.partition("?")
-    tab.goto(f"{(HTML / path).as_uri()}?{query}", wait_until="load")
+    here = (address, "data:", "blob:")
+    tab.on("request", lambda request: None if request.url.startswith(here) else wrong.append(request.url))
+    tab.goto(address + page, wait_until="load")
     return tab, wrong
 
 
 @pytest.mark.parametrize("lesson", sorted(page for page in PAGES if page.startswith("notebooks/")))
-def test_a_lesson_shows_every_figure_formula_and_alternative_text(browser, lesson):
-    tab, wrong = visit(browser, lesson)
+def test_a_lesson_shows_every_figure_formula_and_alternative_text(browser, address, lesson):
+    tab, wrong = visit(browser, address, lesson)
     tab.wait_for_function("() => !window.MathJax || MathJax.startup.promise.then(() => true)")
     formulas = tab.locator(".math").count()
     assert tab.locator("mjx-container").count() == formulas
@@ -62,8 +77,8 @@ def test_a_lesson_shows_every_figure_formula_and_alternative_text(browser, lesso
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("page", LOOKED_AT)
-def test_a_page_fits_its_window(browser, page, width, scheme):
-    tab, wrong = visit(browser, page, width, scheme)
+def test_a_page_fits_its_window(browser, address, page, width, scheme):
+    tab, wrong = visit(browser, address, page, width, scheme)
     SHOTS.mkdir(parents=True, exist_ok=True)
     tab.screenshot(path=SHOTS / f"site-{Path(page).stem}-{width}-{scheme}.png")
     assert tab.evaluate("document.documentElement.scrollWidth") <= width + 1
@@ -71,8 +86,8 @@ def test_a_page_fits_its_window(browser, page, width, scheme):
     tab.close()
 
 
-def test_the_search_finds_a_word(browser):
-    tab, wrong = visit(browser, "search.html?q=knock-out")
+def test_the_search_finds_a_word(browser, address):
+    tab, wrong = visit(browser, address, "search.html?q=knock-out")
     tab.wait_for_selector("#search-results li")
     assert wrong == []
     tab.close()
