@@ -117,7 +117,7 @@ lint: $(TESTS)  ## ruff over the package, the tests and the lessons; spelling; a
 	.venv/bin/lint-imports --no-logo --no-cache
 
 bench: $(COURSE)  ## remake the tables of costs in results/ (an hour of a machine that does nothing else)
-	for name in pixel_features eigenvectors large_grids step_cost inference start_up threads; do $(RUN) benchmarks/$$name.py || exit; done
+	for name in pixel_features eigenvectors large_grids frozen_network step_cost inference start_up threads; do $(RUN) benchmarks/$$name.py || exit; done
 
 # From a plain checkout with packages of its own: make gpu-check RUN=python3
 gpu-check: $(if $(filter .venv/%,$(RUN)),$(COURSE))  ## on a GPU: is all as on a CPU, and what does it cost? 8 minutes, tables into results/gpu/
