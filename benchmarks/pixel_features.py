@@ -73,15 +73,15 @@ def in_memory(side: int, count: int, device: str = "cpu") -> Tensor:
     return torch.cat([x.clone() for x, _ in blocks(stream(side, count, device), (side, side))])
 
 
-def contenders(side: int, count: int, peers: bool) -> dict[str, Callable[[], object]]:
+def contenders(side: int, count: int, rows: Tensor | None, best: Tensor | None) -> dict[str, Callable[[], object]]:
+    """The peers are among them where there are `rows` for them; `best` is then the F F^T to come near to."""
     found = {
         BARE: bare(side, count),
         "one pass": lambda: one_pass(side, count),
         OURS: lambda: pixel_features(stream(side, count), RANK),
     }
-    if peers:
-        rows = in_memory(side, count)
-        array, exact = rows.numpy(), as_exact(rows)
+    if rows is not None:
+        array, exact = rows.numpy(), as_exact(rows, best)
         found["IncrementalPCA"] = lambda: IncrementalPCA(RANK, copy=False).fit(array)
         found["IncrementalPCA, 200 a batch"] = lambda: IncrementalPCA(RANK, copy=False, batch_size=200).fit(array)
         found[SKETCH] = lambda: torch.svd_lowrank(rows.T, RANK)
@@ -103,9 +103,8 @@ def error(features: Tensor, best: Tensor) -> float:
     return ((product * (best.trace() / product.trace()) - best).abs().max() / best.abs().max()).item()
 
 
-def as_exact(rows: Tensor) -> tuple[int, int]:
+def as_exact(rows: Tensor, best: Tensor) -> tuple[int, int]:
     """The directions and iterations of the cheapest svd_lowrank whose features come within 1e-5 of the best ones."""
-    best = best_product(rows)
     settings = [(directions, turns) for directions in (RANK, 80, 112, 144, 192, 256) for turns in range(2, 13)]
     for directions, turns in sorted(settings, key=lambda setting: setting[0] * (2 * setting[1] + 2)):
         left, values, _ = torch.svd_lowrank(rows.T, directions, niter=turns)
@@ -114,8 +113,7 @@ def as_exact(rows: Tensor) -> tuple[int, int]:
     raise RuntimeError("no setting of torch.svd_lowrank is as exact as our features")
 
 
-def errors_of(calls: dict[str, Callable[[], object]], rows: Tensor) -> dict[str, str]:
-    best = best_product(rows)
+def errors_of(calls: dict[str, Callable[[], object]], best: Tensor) -> dict[str, str]:
     found = {OURS: calls[OURS]().flatten(2)[0].T}
     for name in (SKETCH, EXACT):
         left, values, _ = calls[name]()
@@ -124,8 +122,10 @@ def errors_of(calls: dict[str, Callable[[], object]], rows: Tensor) -> dict[str,
 
 
 def measure(side: int, count: int, turns: int, peers: bool) -> Iterator[dict[str, object]]:
-    calls = contenders(side, count, peers)
-    errors = errors_of(calls, in_memory(side, count)) if peers else {}
+    rows = in_memory(side, count) if peers else None
+    best = best_product(rows) if peers else None
+    calls = contenders(side, count, rows, best)
+    errors = errors_of(calls, best) if peers else {}
     seconds = take_turns(calls, turns)
     for name, taken in seconds.items():
         middle, low, high = (f"{value:.2f}" for value in ratios(taken, seconds[BARE]))

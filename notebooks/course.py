@@ -25,7 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 TOLD = re.compile(r"<details><summary>(?:Solution|Answer)</summary>.*?</details>\n*", re.DOTALL)
 SOLUTION = re.compile(r"<summary>Solution</summary>\s*```python\n(.*?)```", re.DOTALL)
 TITLE, QUESTION = r"^# (.+)$", r"^\*\*The question\.\*\* (.+)$"
-VERDICT = re.compile(r"^\*\*(?!\d\.)([^*]+?[^:*])\*\*", re.MULTILINE)  # not a question, nor "Before you run it:"
+# Not a question, an answer's letter, or "Before you run it:".
+VERDICT = re.compile(r"^\*\*(?!\d\.|[abc]\.\*)([^*]+?[^:*])\*\*", re.MULTILINE)
 STYLE = """
 body { font: 1.6em/1.4 sans-serif; margin: 0; color: #222; background: white; }
 section { min-height: 100vh; box-sizing: border-box; padding: 4vh 6vw; break-after: page; }
@@ -94,7 +95,7 @@ def slides(nb: NotebookNode) -> list[Slide]:
                     found[-1].verdict = verdict
         elif not found[-1].picture:
             found[-1].picture, found[-1].alt = next(_pictures(cell), ("", ""))
-    return [found[0], *(slide for slide in found[1:] if slide.picture or len(slide.verdict) > len("a."))]
+    return [found[0], *(slide for slide in found[1:] if slide.picture or slide.verdict)]
 
 
 def _pictures(cell: NotebookNode) -> Iterator[tuple[str, str]]:
@@ -113,7 +114,8 @@ def page(found: list[Slide]) -> str:
         parts.append(f"<section><{heading}>{html.escape(slide.title)}</{heading}>")
         if slide.picture:
             parts.append(f'<p><img alt="{html.escape(slide.alt)}" src="data:image/png;base64,{slide.picture}"></p>')
-        parts.append(f"<p>{html.escape(slide.verdict)}</p></section>")
+        verdict = re.sub(r"`(.+?)`", r"<code>\1</code>", html.escape(slide.verdict))
+        parts.append(f"<p>{verdict}</p></section>")
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
     body = "".join(parts)
     return f'<!doctype html><html lang="en"><head>{head}<style>{STYLE}</style></head><body>{body}</body></html>'

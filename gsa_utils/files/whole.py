@@ -27,6 +27,16 @@ def checksum(*parts: Tensor | str) -> str:
     return f"{value:08x}"
 
 
+def file_checksum(path: Path, start: int = 0) -> str:
+    """`checksum` of a file's bytes from `start` on, read piece by piece: mapped into memory they would stay there."""
+    value = 0
+    with path.open("rb") as file:
+        file.seek(start)
+        while piece := file.read(2**20):
+            value = zlib.crc32(piece, value)
+    return f"{value:08x}"
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write; a kill at any moment leaves what `path` was before it or all that was written, never half."""
