@@ -5,9 +5,9 @@
 
 ResNet-18, forward, backward and Adam, in float32: without attention; once more without, which shows what the
 measurement resolves; without, but with the gradient that any learned map at the input needs and a plain network skips;
-with our map at the input and late in the network (rank 64, pixel features of N images); with four such maps in place of
-the average pooling; with a frozen map; with timm's SE, ECA, CBAM and global
-context in every block; and with the naive pixel classifier, whose features are all N images.
+with our map at the input and late in the network (rank 64, pixel features of N images), and these once more, a million
+images directly against a hundred; with four such maps in place of the average pooling; with a frozen map; with timm's
+SE, ECA, CBAM and global context in every block; and with the naive pixel classifier, whose features are all N images.
 At 224 px the network is torchvision's own and a pixel of the map covers 4 x 4 of the image. Run it on a machine that
 has nothing else to do.
 """
@@ -34,6 +34,7 @@ from gsa_utils.pixels.stream import blocks
 
 COUNTS, RANK = (100, 10_000, 1_000_000), 64
 BASE, TO_INPUT, TURNS = "no attention", "no attention, gradient to the input", 31
+OURS, GROWTH = ("ours, input", "ours, late"), ", against 100 images"
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,22 @@ def measure(size: Size) -> Iterator[dict[str, object]]:
     steps = {(what, count): stepper(model, size, to_input=what == TO_INPUT) for what, count, model in every}
     seconds = take_turns(steps, TURNS)
     for (what, count), taken in seconds.items():
-        row = {"image_side": size.side, "map_side": size.grid, "batch": size.batch, "what": what, "images": count}
-        yield row | compared(taken, seconds[BASE, ""]) | made_with(TURNS, "torchvision", "timm")
+        yield row_of(size, what, count, taken, seconds[BASE, ""], TURNS)
+    yield from growth(size, steps)
+
+
+def row_of(size: Size, what: str, count: int | str, taken: list[float], base: list[float], turns: int) -> dict:
+    row = {"image_side": size.side, "map_side": size.grid, "batch": size.batch, "what": what, "images": count}
+    return row | compared(taken, base) | made_with(turns, "torchvision", "timm")
+
+
+def growth(size: Size, steps: dict[tuple[str, int | str], Callable[[], None]]) -> Iterator[dict[str, object]]:
+    """A step on most images against the same one on fewest, in turns of their own: closer than over the plain one."""
+    few, many = min(COUNTS), max(COUNTS)
+    turns = 2 * TURNS
+    seconds = take_turns({key: steps[key] for key in steps if key[0] in OURS and key[1] in (few, many)}, turns)
+    for what in OURS:
+        yield row_of(size, f"{what}{GROWTH}", many, seconds[what, many], seconds[what, few], turns)
 
 
 def guard() -> None:
