@@ -2,6 +2,7 @@
 
 import pickle
 import runpy
+import sys
 from dataclasses import replace
 
 import pytest
@@ -159,6 +160,8 @@ def test_a_cell_that_fails_is_a_row_that_says_why(made_up, tmp_path, monkeypatch
 def test_as_a_command_the_study_runs_under_its_modules_name_as_its_processes_know_it(monkeypatch):
     """What is handed to joblib's processes is found by its module's name there; they have no such __main__."""
     monkeypatch.setattr(study, "main", lambda: 7)
+    # runpy would leave code that jaxtyping's hook has changed where processes without the hook look for theirs.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     with pytest.raises(SystemExit) as ended:
         runpy.run_module("gsa_utils.probing.study", run_name="__main__")
     assert ended.value.code == 7, "the main of __main__ ran, and not that of the module"
