@@ -42,6 +42,8 @@ autoapi_options = ["members", "show-module-summary"]
 autoapi_add_toctree_entry = False
 autoapi_keep_files = False
 
+# Of gsa_utils/widgets/standalone.py, which is not imported here.
+INSPECTOR = "application/vnd.gsa-inspector+html"
 BADGE = re.compile(r"\[!\[([^\]]+)\]\(https://[^)]+\)\]\((https://[^)]+)\)")
 
 
@@ -51,15 +53,18 @@ def local(text: str) -> str:
 
 
 def as_page(text: str) -> str:
-    """A notebook whose set-up is folded and whose figures keep their alternative texts.
+    """A notebook whose set-up is folded, whose figures keep their alternative texts, and whose inspector works.
 
-    myst-nb looks for these in a cell's metadata.
+    myst-nb looks for these texts in a cell's metadata, and shows HTML in place of a PNG.
     """
     notebook = json.loads(text)
     notebook["cells"][1]["metadata"]["tags"] = ["hide-input"]
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":
             cell["source"] = local("".join(cell["source"]))
+        for output in cell.get("outputs", []):
+            if inspector := output.get("data", {}).get(INSPECTOR):
+                output["data"]["text/html"] = inspector
         kinds = [output.get("metadata", {}).get("image/png", {}) for output in cell.get("outputs", [])]
         if alts := [kind["alt"] for kind in kinds if "alt" in kind]:
             cell["metadata"]["mystnb"] = {"image": {"alt": " ".join(alts)}}

@@ -1,5 +1,6 @@
 """What the notebooks share beside the checks of their exercises: the set-up line, figures with alternative text."""
 
+import base64
 import io
 import os
 import platform
@@ -9,6 +10,8 @@ import scipy.linalg  # noqa: F401  what is not loaded yet cannot be held to one 
 import torch
 from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
+
+from gsa_utils.plots.style import alternative
 
 
 def set_up() -> None:
@@ -39,8 +42,9 @@ def set_up() -> None:
 
 def show(figure: Figure, alt: str) -> None:
     """Display a figure as a PNG, with the text that stands in for it where it cannot be seen."""
-    from IPython.display import Image, display
+    from IPython.display import display
 
     png = io.BytesIO()
     figure.savefig(png, format="png", bbox_inches="tight")
-    display(Image(png.getvalue(), alt=alt))
+    data = {"image/png": base64.b64encode(png.getvalue()).decode(), "text/plain": alt}
+    display(data, metadata=alternative(alt), raw=True)

@@ -8,6 +8,7 @@ import base64
 import html
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 
@@ -15,17 +16,20 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from gsa_utils.arguments import bad_value
+from gsa_utils.arguments import bad_value, check_whole
 from gsa_utils.evaluation.knockout import KnockOut, knock_out
+from gsa_utils.files import whole_file
 from gsa_utils.images import ImageSet
 from gsa_utils.plots.overlay import png, zoom_of
 from gsa_utils.plots.style import as_file
 from gsa_utils.widgets.job import Job
 from gsa_utils.widgets.panel import CONTROLS, PICTURE, TABS, WIDE, Panel
 from gsa_utils.widgets.scene import Maps, Scene, knock_out_table
-from gsa_utils.widgets.still import with_still
+from gsa_utils.widgets.standalone import MIME, fragment, page, page_data, with_still
 from gsa_utils.widgets.view import UNIT, View
 
+# Of the inspector without a kernel: what every display of the panel adds to its notebook, at most, in bytes.
+IN_A_NOTEBOOK = 450_000
 # Controls of a field of the view by its name: sliders, and menus.
 AS_THEY_ARE, MENUS = ("opacity", "row", "column"), ("background", "blanked", "other")
 
@@ -273,6 +277,34 @@ class MapInspector(Panel):
         self.figure().savefig(path)
         return path
 
+    def export_html(self, path: str | Path, images: int = 100, epochs: int = 50, knock_outs: bool = True) -> Path:
+        """Write the inspector as one page that a browser opens offline, without a kernel; it begins at this view.
+
+        Args:
+            path: of the page, .html.
+            images: of the set, at most so many: this one, mistakes, and others evenly spread.
+            epochs: whose maps are there, at most so many.
+            knock_outs: with the scores without the pixels of at least the threshold's weight, and without those below;
+                that takes some evaluations of the set, and a model.
+
+        Raises:
+            ValueError: another ending; a number below 1.
+        """
+        path, view = Path(path), self.view
+        if path.suffix != ".html":
+            raise bad_value("path", str(path), "an ending of .html")
+        check_whole("images", images, 1)
+        check_whole("epochs", epochs, 1)
+        results = {}
+        for blanked in range(2) if knock_outs and self.scene.model is not None else ():
+            one = replace(view, blanked=blanked)
+            result = knock_out(self.scene.model, self.scene.image_set, self.scene.mask(one))
+            results[self.scene.blanked_in_words(one)] = result
+        part = fragment(page_data(self.scene, view, images, epochs, results), "inspector")
+        with whole_file(path) as file:
+            file.write(page(part, "What the map weights", self.summary()).encode())
+        return path
+
     @_reported
     def _link(self, button: object) -> None:
         kind = button.description.lower()
@@ -288,4 +320,6 @@ class MapInspector(Panel):
     def _repr_mimebundle_(self, **kwargs: object) -> tuple[dict, dict]:
         """The panel where widgets live, and for paper and GitHub a contact sheet and a line of text."""
         alt = "Contact sheet of the inspector: the map over the mean image, epochs across, thresholds down."
-        return with_still(self, as_file(self.scene.sheet()), self.summary(), alt)
+        data, metadata = with_still(self, as_file(self.scene.sheet()), self.summary(), alt)
+        part = fragment(page_data(self.scene, self.view, 24, 12, {}), f"inspector-{self.scene.mark}")
+        return data | ({MIME: part} if len(part) < IN_A_NOTEBOOK else {}), metadata

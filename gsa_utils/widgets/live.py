@@ -10,7 +10,7 @@ from types import FrameType
 
 from gsa_utils.arguments import check_whole
 from gsa_utils.training.state import TrainingRun
-from gsa_utils.widgets.still import with_still
+from gsa_utils.widgets.standalone import with_still
 
 ALT = "Loss curves of training and validation, and the map of the last epoch."
 

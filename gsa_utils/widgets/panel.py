@@ -1,6 +1,5 @@
 """Panel: the inspector's widgets, labelled and laid out for a 13-inch screen; inspector.py makes them do something."""
 
-import math
 import sys
 from collections.abc import Sequence
 
@@ -11,7 +10,7 @@ except ImportError as error:
 
 from gsa_utils.plots.style import WEIGHTS
 from gsa_utils.widgets.scene import Scene
-from gsa_utils.widgets.view import BACKGROUNDS, BLANKED, decimals
+from gsa_utils.widgets.view import BACKGROUNDS, BLANKED
 
 # In screen pixels. Side by side they fit into a cell of a 1280 pixels wide JupyterLab with its side bar open.
 PICTURE = 352
@@ -76,11 +75,9 @@ class Panel(widgets.VBox):
     def _make_map_controls(self) -> None:
         self.background = _menu("under", "What lies under the map: the image or the mean of all images", BACKGROUNDS)
         self.opacity = _slider("opacity", "Opacity of the map, per cent", 0, 100, 50)
-        digits = decimals(*self.scene.limits)
-        step = 10**-digits
-        low, high = math.floor(self.scene.limits[0] / step), math.ceil(self.scene.limits[1] / step)
+        low, high, digits = self.scene.thresholds
         tip = "Pixels of at least this weight are inside the line; the decision boundary is the average, 1"
-        ends = {"min": low * step, "max": max(high, low + 1) * step, "step": step, "readout_format": f".{digits}f"}
+        ends = {"min": low, "max": high, "step": 10**-digits, "readout_format": f".{digits}f"}
         self.threshold = _control(widgets.FloatSlider, "threshold", tip, **ends)
         tip, last = "The map after this epoch; predictions are the kept epoch's", len(self.scene.maps)
         self.epoch = _slider("epoch", tip, 1, last, last)

@@ -87,6 +87,14 @@ class Scene:
             raise bad_value("probabilities", describe(given), expected)
         return given.detach().float().cpu()
 
+    @property
+    def thresholds(self) -> tuple[float, float, int]:
+        """The lowest and the highest threshold to choose, and the decimals that it has."""
+        digits = decimals(*self.limits)
+        step = 10**-digits
+        low, high = math.floor(self.limits[0] / step), math.ceil(self.limits[1] / step)
+        return low * step, max(high, low + 1) * step, digits
+
     def missing(self) -> str:
         """What is not shown for want of something, in words; empty for a run."""
         gaps = {

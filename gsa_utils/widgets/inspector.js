@@ -1,0 +1,300 @@
+// The inspector of a learned map where no kernel runs: on the site, in a report, in an exported page.
+//
+// render({ model, el }) is the entry point of anywidget, so the same file can be driven by a kernel; in a page,
+// model.get("data") is what standalone.py wrote. It paints as gsa_utils/plots/overlay.py does, to the same pixels.
+
+const SIDE = 352; // about the longer side of the picture, in screen pixels
+const FRAME = [[2, [0, 0, 0]], [1, [255, 64, 0]]];
+const STYLE = `
+.gsa-page { font: inherit; line-height: 1.5; max-width: 52rem; display: flex; flex-wrap: wrap; gap: 1rem 2rem }
+.gsa-page canvas { max-width: 100%; image-rendering: pixelated; cursor: crosshair }
+.gsa-page canvas:focus-visible { outline: 3px solid #3b82f6; outline-offset: 2px }
+.gsa-page .gsa-left { flex: 0 1 ${SIDE + 8}px; min-width: 0 }
+.gsa-page .gsa-side { flex: 1 1 18rem; min-width: 0 }
+.gsa-page label { display: grid; grid-template-columns: 6rem 1fr 4.5rem; gap: 0.5rem; align-items: center }
+.gsa-page input { min-width: 0; width: 100% }
+.gsa-page p { margin: 0.4rem 0 }
+.gsa-page .gsa-bar { display: inline-block; width: 9rem; height: 0.8rem; vertical-align: middle }
+.gsa-page td { padding: 0 0.8rem 0 0; vertical-align: top; text-align: left }
+.gsa-page svg { width: 100%; max-width: 26rem; height: auto; display: block }`;
+
+const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+
+function make(tag, settings = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(settings)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
+// As NumPy rounds: a half to the even neighbour.
+function rint(x) {
+  const floor = Math.floor(x), rest = x - floor;
+  return rest < 0.5 || (rest === 0.5 && floor % 2 === 0) ? floor : floor + 1;
+}
+
+function interpolate(x, [low, middle, high]) {
+  if (x <= low) return 0;
+  if (x >= high) return 255;
+  return x < middle ? (127.5 / (middle - low)) * (x - low) : (127.5 / (high - middle)) * (x - middle) + 127.5;
+}
+
+class Scene {
+  constructor(data) {
+    Object.assign(this, data);
+    [this.height, this.width] = data.size;
+    this.pixels = this.height * this.width;
+    this.images = bytes(data.images);
+    this.mean = bytes(data.mean);
+    this.maps = new Float32Array(bytes(data.maps).buffer);
+    this.colours = bytes(data.colours);
+    this.zoom = Math.max(1, Math.floor(SIDE / Math.max(this.height, this.width)));
+  }
+
+  map(view) {
+    return this.maps.subarray(view.epoch * this.pixels, (view.epoch + 1) * this.pixels);
+  }
+
+  inside(view) {
+    const threshold = Math.fround(view.threshold); // weights are 32-bit floats, and NumPy compares them as such
+    return Uint8Array.from(this.map(view), (weight) => weight >= threshold);
+  }
+
+  share(view) {
+    return this.inside(view).reduce((sum, one) => sum + one, 0) / this.pixels;
+  }
+
+  // Of the pixel in each image of the page: the mean of its channels.
+  intensities(view) {
+    const place = view.row * this.width + view.column;
+    return this.numbers.map((_, n) => {
+      let sum = 0;
+      for (let c = 0; c < this.channels; c++) sum += this.images[(n * this.channels + c) * this.pixels + place];
+      return sum / this.channels;
+    });
+  }
+
+  rank(view) {
+    const map = this.map(view), weight = map[view.row * this.width + view.column];
+    return { weight, rank: map.reduce((above, other) => above + (other > weight), 1) };
+  }
+
+  passing(view) {
+    return this.numbers.map((_, n) => n).filter((n) => {
+      if (view.label !== null && this.labels[n] !== view.label) return false;
+      return view.right === null || (this.guess(n) === this.labels[n]) === view.right;
+    });
+  }
+
+  guess(n) {
+    const row = this.probabilities[n];
+    return row.indexOf(Math.max(...row));
+  }
+
+  paint(view) {
+    const { zoom, width, height, pixels, channels } = this;
+    const opacity = view.opacity / 100, map = this.map(view), wide = width * zoom;
+    const under = view.mean ? this.mean : this.images.subarray(view.image * channels * pixels);
+    const rgb = new Uint8ClampedArray(wide * height * zoom * 4).fill(255);
+    for (let p = 0; p < pixels; p++) {
+      const colour = 3 * rint(interpolate(map[p], this.scale));
+      for (let k = 0; k < 3; k++) {
+        const grey = under[(channels === 3 ? k : 0) * pixels + p];
+        const value = Math.floor(grey * (1 - opacity)) + rint(this.colours[colour + k] * opacity);
+        const row = Math.floor(p / width) * zoom, column = (p % width) * zoom;
+        for (let y = row; y < row + zoom; y++)
+          for (let x = column; x < column + zoom; x++) rgb[4 * (y * wide + x) + k] = value;
+      }
+    }
+    const dot = (y, x, colour) => {
+      if (y < 0 || x < 0 || y >= height * zoom || x >= wide) return;
+      for (let k = 0; k < 3; k++) rgb[4 * (y * wide + x) + k] = colour[k];
+    };
+    this.outline(this.inside(view), dot);
+    if (view.framed)
+      for (const [grow, colour] of FRAME)
+        this.frame(view.row * zoom - grow, view.column * zoom - grow, zoom + 2 * grow, colour, dot);
+    return new ImageData(rgb, wide, height * zoom);
+  }
+
+  outline(inside, dot) {
+    const { zoom, width, height } = this;
+    for (const [offset, grey] of [[0, 255], [-1, 0]])
+      for (let r = 1; r < height; r++)
+        for (let c = 0; c < width; c++)
+          if (inside[r * width + c] !== inside[(r - 1) * width + c])
+            for (let x = 0; x < zoom; x++) dot(r * zoom + offset, c * zoom + x, [grey, grey, grey]);
+    for (const [offset, grey] of [[0, 255], [-1, 0]])
+      for (let c = 1; c < width; c++)
+        for (let r = 0; r < height; r++)
+          if (inside[r * width + c] !== inside[r * width + c - 1])
+            for (let y = 0; y < zoom; y++) dot(r * zoom + y, c * zoom + offset, [grey, grey, grey]);
+  }
+
+  frame(row, column, length, colour, dot) {
+    const top = Math.max(row, 0), left = Math.max(column, 0);
+    const bottom = Math.min(row + length, this.height * this.zoom) - 1;
+    const right = Math.min(column + length, this.width * this.zoom) - 1;
+    for (let x = left; x <= right; x++) for (const y of [top, bottom]) dot(y, x, colour);
+    for (let y = top; y <= bottom; y++) for (const x of [left, right]) dot(y, x, colour);
+  }
+}
+
+// Words as in gsa_utils/widgets/scene.py.
+function predicted(scene, n) {
+  if (!scene.probabilities) return ["not predicted"];
+  const guess = scene.guess(n), label = scene.labels[n];
+  const verdict = guess === label ? ["right"] : [make("b", {}, "wrong"), `, it is ${scene.classes[label]}`];
+  const probability = scene.probabilities[n][guess].toFixed(3);
+  return ["predicted ", make("b", {}, scene.classes[guess]), ` with probability ${probability}, `, ...verdict];
+}
+
+function dots(scene, view) {
+  const names = { viewBox: `0 0 340 ${20 * scene.classes.length + 16}`, role: "img" };
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const add = (tag, settings, text = "") => {
+    const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [name, value] of Object.entries(settings)) node.setAttribute(name, value);
+    node.textContent = text;
+    svg.append(node);
+  };
+  const values = scene.intensities(view), said = [];
+  scene.classes.forEach((name, label) => {
+    const own = values.filter((_, n) => scene.labels[n] === label), y = 20 * label + 10;
+    own.forEach((value, n) => {
+      const spread = (((n * 0.618034) % 1) - 0.5) * 12;
+      add("circle", { cx: 2 + value, cy: y + spread, r: 1.8, fill: "currentColor", "fill-opacity": 0.5 });
+    });
+    if (!own.length) return;
+    const mean = own.reduce((sum, value) => sum + value, 0) / own.length;
+    add("text", { x: 264, y: y + 3, "font-size": 9, fill: "currentColor" }, name);
+    add("rect", { x: 1 + mean, y: y - 9, width: 2, height: 18, fill: "currentColor" });
+    said.push(`${name}: ${own.length} images, mean ${mean.toFixed(1)}`);
+  });
+  const below = { y: 20 * scene.classes.length + 12, "font-size": 9, fill: "currentColor" };
+  add("text", { x: 2, ...below }, "intensity: 0");
+  add("text", { x: 257, "text-anchor": "end", ...below }, "255");
+  for (const [name, value] of Object.entries(names)) svg.setAttribute(name, value);
+  svg.setAttribute("aria-label", `Intensities of this pixel. ${said.join("; ")}`);
+  return [svg, make("p", {}, said.join("; "))];
+}
+
+function knockedOut(scene) {
+  const spread = (values) => {
+    const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+    const [middle, low, high] = [mean, Math.min(...values), Math.max(...values)].map((value) => value.toFixed(3));
+    return values.length > 1 ? `${middle} (${low} to ${high})` : middle;
+  };
+  return scene.knock_outs.map(({ blanked, rows }) => {
+    const head = make("tr", {}, ...["", "accuracy", "AUROC"].map((name) => make("td", {}, name)));
+    const lines = rows.map(([name, accuracy, auroc]) =>
+      make("tr", {}, ...[name, spread(accuracy), spread(auroc)].map((text) => make("td", {}, text))));
+    const table = make("table", {}, head, ...lines);
+    return make("details", {}, make("summary", {}, `Knock-out: ${blanked}`), table);
+  });
+}
+
+function render({ model, el }) {
+  const scene = new Scene(model.get("data"));
+  const view = { ...scene.start, label: null, right: null, mean: false, framed: false };
+  const canvas = make("canvas", {
+    width: scene.width * scene.zoom, height: scene.height * scene.zoom, tabindex: 0, role: "application",
+    "aria-label": "The map over the image. Click, or use the arrow keys, to choose a pixel",
+  });
+  const caption = make("p", { class: "gsa-caption", "aria-live": "polite" });
+  const probe = make("p", { class: "gsa-probe", "aria-live": "polite" });
+  const pixel = make("div", { class: "gsa-pixel" });
+  const control = (name, label, node, apply, shown) => {
+    node.classList.add(`gsa-${name}`);
+    const output = make("output");
+    node.addEventListener("input", () => { apply(node); draw(); });
+    return { node, output, shown, line: make("label", {}, make("span", {}, label), node, output) };
+  };
+  const slider = (name, label, min, max, step, value, apply, shown) => {
+    const node = make("input", { type: "range", min, max, step });
+    node.value = value;
+    return control(name, label, node, apply, shown);
+  };
+  const menu = (name, label, options, apply) => {
+    const node = make("select", {}, ...options.map((option, value) => make("option", { value }, option)));
+    return control(name, label, node, apply, () => "");
+  };
+  // A filter that nothing passes shows all, as in the panel.
+  const everything = scene.numbers.map((_, n) => n);
+  const chosen = () => {
+    const passing = scene.passing(view);
+    return passing.length ? passing : everything;
+  };
+  const refiltered = () => {
+    position.node.value = 0;
+    position.node.max = chosen().length - 1;
+    view.image = chosen()[0];
+  };
+  const position = slider("position", "image", 0, scene.numbers.length - 1, 1, view.image,
+    (node) => { view.image = chosen()[Number(node.value)]; }, () => `no. ${scene.numbers[view.image]}`);
+  const controls = [
+    menu("class_filter", "class", ["all", ...scene.classes],
+      (node) => { view.label = node.value === "0" ? null : Number(node.value) - 1; refiltered(); }),
+    ...(scene.probabilities ? [menu("right_filter", "predicted", ["all", "right", "wrong"],
+      (node) => { view.right = [null, true, false][Number(node.value)]; refiltered(); })] : []),
+    position,
+    menu("background", "under", ["image", "mean image"], (node) => { view.mean = node.value === "1"; }),
+    slider("opacity", "opacity", 0, 100, 1, view.opacity,
+      (node) => { view.opacity = Number(node.value); }, () => `${view.opacity} %`),
+    slider("threshold", "threshold", scene.ends[0], scene.ends[1], 10 ** -scene.digits, view.threshold,
+      (node) => { view.threshold = Number(node.value); }, () => view.threshold.toFixed(scene.digits)),
+    ...(scene.epochs.length > 1 ? [slider("epoch", "epoch", 0, scene.epochs.length - 1, 1, view.epoch,
+      (node) => { view.epoch = Number(node.value); }, () => `${scene.epochs[view.epoch]} of ${scene.of_epochs}`)] : []),
+  ];
+
+  function draw() {
+    canvas.getContext("2d").putImageData(scene.paint(view), 0, 0);
+    const passing = chosen();
+    const none = scene.passing(view).length ? "" : "; none passes the filters, so all are shown";
+    const place = `image ${scene.numbers[view.image]} (${passing.indexOf(view.image) + 1} of ${passing.length}${none}): `;
+    const inside = `inside the line: ${(100 * scene.share(view)).toFixed(1)}% of the area`;
+    caption.replaceChildren(place, ...predicted(scene, view.image), make("br"),
+      `${inside}; effective area ${scene.areas[view.epoch]}`);
+    for (const { output, shown } of controls) output.textContent = shown();
+    if (!view.framed) return;
+    const { weight, rank } = scene.rank(view);
+    const words = `weight ${weight.toFixed(Math.max(4, scene.digits))}, rank ${rank} of ${scene.pixels}`;
+    probe.textContent = `row ${view.row}, column ${view.column}: ${words}`;
+    pixel.replaceChildren(...dots(scene, view));
+  }
+
+  const move = (row, column) => {
+    view.row = Math.min(Math.max(row, 0), scene.height - 1);
+    view.column = Math.min(Math.max(column, 0), scene.width - 1);
+    view.framed = true;
+    draw();
+  };
+  canvas.addEventListener("click", (event) => {
+    const box = canvas.getBoundingClientRect();
+    move(Math.floor(((event.clientY - box.top) / box.height) * scene.height),
+      Math.floor(((event.clientX - box.left) / box.width) * scene.width));
+  });
+  canvas.addEventListener("keydown", (event) => {
+    const steps = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+    if (!(event.key in steps)) return;
+    event.preventDefault();
+    const [down, across] = view.framed ? steps[event.key] : [0, 0]; // the first key shows where the pixel is
+    move(view.row + down, view.column + across);
+  });
+
+  const [low, middle, high] = scene.scale;
+  const stops = Array.from({ length: 6 }, (_, n) => `rgb(${scene.colours.slice(153 * n, 153 * n + 3).join(",")})`);
+  const bar = make("span", { class: "gsa-bar", style: `background: linear-gradient(to right, ${stops.join(", ")})` });
+  const said = (value) => Number(value.toPrecision(3)).toString();
+  const legend = make("p", {}, `weight ${said(low)} `, bar, ` ${said(high)}, in the middle ${said(middle)}`);
+  const all = scene.numbers.length === scene.of_images;
+  const some = all ? "" : `${scene.numbers.length} of ${scene.of_images} images are in this page. `;
+  const left = make("div", { class: "gsa-left" }, canvas, legend, caption);
+  const help = make("p", {}, `${some}Click on the picture, or use its arrow keys, to look at a pixel.`);
+  const lines = controls.map(({ line }) => line);
+  const side = make("div", { class: "gsa-side" }, ...lines, help, probe, pixel, ...knockedOut(scene));
+  el.append(make("style", {}, STYLE), make("div", { class: "gsa-page" }, left, side));
+  draw();
+}
+
+export default { render };
