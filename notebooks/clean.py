@@ -119,9 +119,9 @@ def _cell_problems(cell: NotebookNode) -> Iterator[str]:
         images = [kind for kind in data if kind.startswith("image/")]
         if images and images != ["image/png"]:
             yield f"holds {' and '.join(images)}: figures are committed as PNG only"
-        # where IPython's Image(alt=...) puts it, and display(figure, metadata={"alt": ...}); nbconvert reads both
+        # where lessons.show and IPython's Image(alt=...) put it, and display(figure, metadata={"alt": ...})
         if images and not (metadata.get("image/png", {}).get("alt") or metadata.get("alt")):
-            yield 'has an image without alt text: display(figure, metadata={"alt": "what it shows"})'
+            yield 'has an image without alt text: lessons.show(figure, alt="what it shows")'
 
 
 def set_up_cells_differ(notebooks: dict[str, NotebookNode]) -> list[str]:

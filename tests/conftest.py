@@ -28,3 +28,20 @@ def unchecked(request):
     config.update("jaxtyping_disable", True)
     yield
     config.update("jaxtyping_disable", False)
+
+
+ANSWERS = {"wrong": "test_a_wrong_answer_", "right": "test_a_right_answer_", "folded": "test_the_folded_solution_"}
+ENDS = {"wrong": "accepted or not rejected by name", "right": "refused", "folded": "refused"}
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The exercises' checks can be fooled, or refuse what is right: how many answers were tried, and with what end."""
+    tried = {}
+    for kind, name in ANSWERS.items():
+        passed, failed = (
+            sum(f"::{name}" in report.nodeid for report in terminalreporter.stats.get(end, []))
+            for end in ("passed", "failed")
+        )
+        tried[kind] = f"{passed + failed} {kind} answers, {failed} {ENDS[kind]}"
+    if any(not line.startswith("0 ") for line in tried.values()):
+        terminalreporter.write_line(f"Exercise checks: {'; '.join(tried.values())}")

@@ -31,6 +31,12 @@ def check_alignment(attempt: Callable[[Float[Tensor, "n channels height width"]]
         ),
         "the correlations are summed over the images: take their mean": lambda: 6 * mean_correlation(z, others),
         "one value an image came back: take the mean over the images": lambda: torch.cosine_similarity(z, others),
+        "no mean is taken out, and raw images are alike by brightness alone: subtract each image's mean": lambda: (
+            torch.cosine_similarity(x, x.sum(dim=0) - x).mean()
+        ),
+        "this is the mean over pairs of images: compare each with the sum of all the others": lambda: torch.corrcoef(
+            z
+        ).mean(),
         "a product that is not divided by the length of the mean: a correlation divides by both lengths": lambda: (
             (z * others / 5).sum(dim=1).mean()
         ),

@@ -252,6 +252,9 @@ def check_sgd_step(
         "this is the change of the weights: the logits are X times them": lambda: -lr * x.T @ g,
         "this is the step of a free map: the pixel classifier smooths it by X X^T": lambda: -lr * g,
         "this applies X X^T twice": lambda: -lr * gram @ gram @ g,
+        "divided by the number of pixels: the logits' gradient is summed over pixels, not a mean": lambda: (
+            -lr * gram @ g / len(g)
+        ),
     }
     right = -lr * gram @ g
     return attempt if compare("3.4", lambda: attempt(x.clone(), g.clone(), lr), right, mistakes) else sgd_step

@@ -1,10 +1,14 @@
-"""What a reader meets in every lesson: not too many words or figures, and three questions with explained answers."""
+"""What a reader meets in every lesson: few words and figures, told to those who can't see them, and questions."""
 
+import html
 import re
 from pathlib import Path
 
 import nbformat
 import pytest
+from nbconvert import HTMLExporter
+
+from gsa_utils.widgets.standalone import MIME
 
 LESSONS = sorted((Path(__file__).parents[2] / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 WORDS, FIGURES = 2500, 8
@@ -12,6 +16,14 @@ QUESTION = re.compile(
     r"\*\*\d\. .+?\*\*\n\n((?:- [abc]\) .+\n){3})\n"
     r"<details><summary>Answer</summary>\n\n\*\*([abc])\.\*\* (.+)\n\n</details>"
 )
+
+
+PATH = ["images", "pixel features", "classifier", "map", "CNN", "loss"]
+
+
+def figures(lesson):
+    cells = nbformat.read(lesson, as_version=4).cells
+    return [output for cell in cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
 
 
 def prose(lesson):
@@ -23,9 +35,26 @@ def prose(lesson):
 def test_a_lesson_is_read_in_a_quarter_of_an_hour(lesson):
     """2,500 words at most, code apart, and eight figures."""
     assert len(re.sub(r"```.*?```", "", prose(lesson), flags=re.DOTALL).split()) <= WORDS
-    cells = nbformat.read(lesson, as_version=4).cells
-    shown = [output for cell in cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
-    assert len(shown) <= FIGURES
+    assert len(figures(lesson)) <= FIGURES
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.stem)
+def test_a_lesson_shows_the_whole_path_at_its_top_and_where_it_is_itself(lesson):
+    strip = next(line for line in prose(lesson).splitlines() if " → " in line)
+    assert strip.replace("**", "").split(" → ") == PATH
+    assert "**" in strip
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.stem)
+def test_those_who_cannot_see_a_figure_find_its_sentence_in_vs_code_and_in_what_nbconvert_exports(lesson):
+    """And on the site (tests/browser/test_site.py); JupyterLab has no place for it, captions below say the same."""
+    shown = figures(lesson)
+    assert all(output.metadata["vscode_altText"] == output.metadata["image/png"]["alt"] for output in shown)
+    alts = [output.metadata["image/png"]["alt"] for output in shown if MIME not in output.data]
+    exporter = HTMLExporter(template_name="gsa", extra_template_basedirs=[str(lesson.parent / "templates")])
+    page, _ = exporter.from_filename(str(lesson))
+    assert page.count("gsa-inspector-page") == len(shown) - len(alts)
+    assert [html.unescape(alt) for alt in re.findall(r'<img alt="([^"]*)" [^>]*src="data:image/png', page)] == alts
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.stem)
@@ -47,4 +76,6 @@ def test_a_lesson_has_three_exercises_with_minutes_and_what_a_good_answer_is_whe
     assert len(found) >= 3
     for number, exercise in enumerate(found, start=1):
         assert re.match(rf"{int(lesson.stem[:2])}\.{number}[^\n]*\(\d+ minutes, [^\n]+\)\n", exercise)
-        assert "A good answer" in exercise or "<summary>Solution</summary>" in exercise
+        steps = re.findall("<summary>(.+?)</summary>", exercise)
+        if "A good answer" not in exercise:
+            assert steps[:3] == ["Hint 1", "Hint 2", "Solution"]

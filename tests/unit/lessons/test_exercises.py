@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
+import numpy as np
 import pytest
 import torch
 from scipy.stats import norm
@@ -89,6 +90,14 @@ def brightened(images, region, brighter):
     return (images.int() + brighter * region).clamp(max=255).to(torch.uint8)
 
 
+CHANCE = torch.Generator()
+
+
+def drawn(like):
+    """Noise, other at each call: with it no two pixels tie, and no map is quite flat."""
+    return torch.randn(like.shape, generator=CHANCE)
+
+
 def not_yet(*_, **__):
     raise NotImplementedError
 
@@ -152,6 +161,11 @@ WRONG = {
             (lambda i: (rows(i) * (rows(i).sum(0) - rows(i)) / (len(i) - 1)).sum(1).mean(), "length"),
             (lambda i: None, "return"),
             (lambda i: 1.0, "off by"),
+            (lambda i: torch.corrcoef(rows(i)).mean(), "pairs of images"),
+            (
+                lambda i: torch.cosine_similarity(i.flatten(1), i.flatten(1).sum(0) - i.flatten(1)).mean(),
+                "by brightness",
+            ),
         ],
     ),
     "one_map": (
@@ -203,6 +217,7 @@ WRONG = {
             (attention(lambda z: one_on_average(z)[None, None]), "(H, W) was expected"),
             (attention(lambda z: one_on_average(z).detach()), "no gradient"),
             (attention(lambda z: None), "return"),
+            (attention(lambda z: one_on_average(z) + 0.02 * drawn(z)), "by chance"),
             (attention(forward=lambda module, x: module.map() + x), "multiplies the image"),
             (attention(forward=lambda module, x: x), "as they were"),
             (attention(forward=lambda module, x: module.map() * module.map().max() * x), "off by"),
@@ -237,6 +252,7 @@ WRONG = {
             (lambda w, r: w[r].sum() / w.sum(), "share"),
             (lambda w, r: ((w > 1) == r).double().mean(), "boundary, 1"),
             (lambda w, r: w[r].mean() - w[~r].mean(), "means"),
+            (lambda w, r: (pairs(w + 1e-4 * drawn(w), r)[0] > pairs(w, r)[1]).double().mean(), "as half a win"),
         ],
     ),
     "sgd_step": (
@@ -247,6 +263,8 @@ WRONG = {
             (lambda x, g, lr: -lr * x.T @ g, "weights"),
             (lambda x, g, lr: -lr * g, "free map"),
             (lambda x, g, lr: -lr * x @ x.T @ x @ x.T @ g, "twice"),
+            (lambda x, g, lr: -lr * x @ x.T @ g / len(g), "not a mean"),
+            (lambda x, g, lr: (x @ x.T @ (-lr * g)).sum(), "shape"),
         ],
     ),
     "planted": (
@@ -323,6 +341,7 @@ WRONG = {
             (lambda low, draws: ((draws < low).sum() + 1) / (len(draws) + 1), "<= and not <"),
             (lambda low, draws: ((draws >= low).sum() + 1) / (len(draws) + 1), "higher"),
             (lambda low, draws: draws <= low, "shape"),
+            (lambda low, draws: (draws <= low).sum() + 1, "counts"),
         ],
     ),
     "chosen_scores": (
@@ -380,6 +399,7 @@ WRONG = {
             (lambda m, r: m[r].sum() / m.sum(), "share of the weight"),
             (lambda m, r: r[m == m.max()].all(), "only if all"),
             (lambda m, r: r[m == m.max()].sum() / m.numel(), "all pixels of the map"),
+            (lambda m, r: r.flatten()[(m + 1e-6 * drawn(m)).argmax()], "by chance"),
             (lambda m, r: None, "return"),
         ],
     ),
@@ -492,15 +512,25 @@ QUESTIONS = {  # check, right answer, wrong ones with a word that the complaint 
     "settled": (
         lessons.check_settled,
         5,
-        [(4, "count from 1"), (6, "an earlier epoch"), (1, "below"), (0, "1 to 6"), ("5", "whole number")],
+        [
+            (4, "count from 1"),
+            (6, "an earlier epoch"),
+            (1, "below"),
+            (2, "below"),
+            (0, "1 to 6"),
+            (7, "1 to 6"),
+            ("5", "whole number"),
+            (0.9, "whole number"),
+        ],
     ),
 }
 
 
+@pytest.mark.parametrize("as_written", [int, np.int64, torch.tensor])
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_the_right_answer_to_a_question_to_the_inspector_passes(name, capsys):
+def test_a_right_answer_to_a_question_to_the_inspector_is_accepted(name, as_written, capsys):
     check, right, _ = QUESTIONS[name]
-    check(PANEL, right)
+    check(PANEL, as_written(right))
     assert capsys.readouterr().out.endswith("right.\n")
 
 
@@ -534,6 +564,7 @@ def test_where_no_prediction_is_wrong_the_question_says_so():
 )
 @pytest.mark.filterwarnings("ignore:Seems like `optimizer.step:UserWarning")
 def test_a_wrong_answer_is_rejected_with_the_mistake_by_name(check, wrong, word):
+    CHANCE.manual_seed(7)
     with pytest.raises(WrongAnswer, match=re.escape(word)):
         check(wrong)
 
@@ -544,10 +575,17 @@ def test_an_untouched_exercise_says_so_and_lets_the_notebook_run_on(name, capsys
     assert "not started" in capsys.readouterr().out
 
 
-def test_every_check_of_the_package_has_at_least_four_wrong_answers():
+# Complaints that say what came, and not which mistake it was.
+GENERAL = {"off by", "shape", "return", "expected"}
+
+
+def test_every_check_of_the_package_rejects_six_wrong_answers_by_name():
     checks = {name.removeprefix("check_") for name in vars(lessons) if name.startswith("check_")}
     assert checks == set(WRONG) | set(QUESTIONS)
-    assert min(len(entry[-1]) for entry in [*WRONG.values(), *QUESTIONS.values()]) >= 4
+    named = {
+        name: [word for _, word in entry[-1] if word not in GENERAL] for name, entry in (WRONG | QUESTIONS).items()
+    }
+    assert [name for name, words in named.items() if len(words) < 6] == []
 
 
 @pytest.mark.parametrize(
