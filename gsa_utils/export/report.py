@@ -23,19 +23,23 @@ figcaption { font-size: .9rem }
 table { border-collapse: collapse }
 td, th { padding: .2rem .8rem .2rem 0; text-align: left }
 th, td { border-bottom: 1px solid #8886; overflow-wrap: anywhere }
-@media print { body { margin: 0; max-width: none } figure, table { break-inside: avoid } }
+@media print { .gsa-side { display: none } body { margin: 0; max-width: none } figure, table { break-inside: avoid } }
 """
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, a verdict in bold, paragraphs, a table whose first row names the columns, figures with captions."""
+    """A heading, a verdict in bold, paragraphs, a table whose first row names the columns, figures with captions.
+
+    `inspector` is a part of a page that `widgets.standalone.fragment` made; all else is text and can't become markup.
+    """
 
     heading: str
     verdict: str = ""
     paragraphs: Sequence[str] = ()
     table: Sequence[Sequence[object]] = ()
     figures: Sequence[tuple[Figure, str]] = field(default=())
+    inspector: str = ""
 
 
 def write_report(path: Path, title: str, sections: Sequence[Section]) -> None:
@@ -70,7 +74,7 @@ def _section(section: Section) -> str:
         parts.append(
             f'<figure><img src="data:image/png;base64,{picture}" alt="{said}"><figcaption>{said}</figcaption></figure>'
         )
-    return "\n".join(parts)
+    return "\n".join([*parts, section.inspector])
 
 
 def _text(value: object) -> str:

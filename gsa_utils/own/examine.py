@@ -15,11 +15,14 @@ from gsa_utils import plots
 from gsa_utils.evaluation.maps import stability
 from gsa_utils.export.report import Section, write_report
 from gsa_utils.export.saved import save_model
+from gsa_utils.images import ImageSet
 from gsa_utils.own.compare import FOLDS, Outcome, compare_on, difference, final_model, measured_seconds
 from gsa_utils.own.findings import Findings, find
 from gsa_utils.own.images import Found, read_images
 from gsa_utils.own.verdicts import Alignment, check_alignment, gain_sentence, shortcut_alarm
 from gsa_utils.study.comparison import FoldDifference
+from gsa_utils.widgets.scene import Scene
+from gsa_utils.widgets.standalone import fragment, opening_view, page_data
 
 MEDICAL = (
     "For research and teaching. This is not a medical device, and nothing here is a diagnosis. The images stay on this "
@@ -153,7 +156,10 @@ def sections(examined: Examined) -> list[Section]:
         Section(
             "Where does it look?",
             alarm_sentence(examined.alarm),
-            [f"The maps of {len(examined.maps)} folds agree by a rank correlation of {examined.stability:.2f}."],
+            [
+                f"The maps of {len(examined.maps)} folds agree by a rank correlation of {examined.stability:.2f}.",
+                "Below the figure: maps of folds over the mean image of each class, to look at pixel by pixel.",
+            ],
             figures=[
                 (
                     plots.weight_maps(
@@ -162,9 +168,20 @@ def sections(examined: Examined) -> list[Section]:
                     "The mean image, and the shared map: weights above 1 are above the average.",
                 )
             ],
+            inspector=_inspector(examined),
         ),
         Section("Mind", paragraphs=[MEDICAL]),
     ]
+
+
+def _inspector(examined: Examined) -> str:
+    """Over means, and not over images: no single person is in it."""
+    whole = examined.found.image_set
+    labels = torch.arange(len(whole.class_names))
+    means = torch.stack([whole.images[whole.labels == label].float().mean(dim=0) for label in labels])
+    classes = ImageSet(means.round().to(torch.uint8), labels, whole.class_names)
+    scene = Scene(list(examined.maps), classes, {}, wide=400)
+    return fragment(page_data(scene, opening_view(scene), len(labels), FOLDS, map_of="fold"), "map")
 
 
 def _as_large(weights: Float[Tensor, "h w"], image: Float[Tensor, "height width"]) -> Float[Tensor, "height width"]:

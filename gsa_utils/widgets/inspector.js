@@ -14,7 +14,7 @@ const STYLE = `
 .gsa-page label { display: grid; grid-template-columns: 6rem 1fr 4.5rem; gap: 0.5rem; align-items: center }
 .gsa-page input { min-width: 0; width: 100% }
 .gsa-page p { margin: 0.4rem 0 }
-.gsa-page .gsa-bar { display: inline-block; width: 9rem; height: 0.8rem; vertical-align: middle }
+.gsa-page .gsa-bar { display: inline-block; width: 6rem; height: 0.8rem; vertical-align: middle }
 .gsa-page td { padding: 0 0.8rem 0 0; vertical-align: top; text-align: left }
 .gsa-page svg { width: 100%; max-width: 26rem; height: auto; display: block }`;
 
@@ -142,7 +142,7 @@ class Scene {
 
 // Words as in gsa_utils/widgets/scene.py.
 function predicted(scene, n) {
-  if (!scene.probabilities) return ["not predicted"];
+  if (!scene.probabilities) return [`of class ${scene.classes[scene.labels[n]]}, not predicted`];
   const guess = scene.guess(n), label = scene.labels[n];
   const verdict = guess === label ? ["right"] : [make("b", {}, "wrong"), `, it is ${scene.classes[label]}`];
   const probability = scene.probabilities[n][guess].toFixed(3);
@@ -167,11 +167,11 @@ function dots(scene, view) {
     });
     if (!own.length) return;
     const mean = own.reduce((sum, value) => sum + value, 0) / own.length;
-    add("text", { x: 264, y: y + 3, "font-size": 9, fill: "currentColor" }, name);
+    add("text", { x: 264, y: y + 4, "font-size": 11, fill: "currentColor" }, name);
     add("rect", { x: 1 + mean, y: y - 9, width: 2, height: 18, fill: "currentColor" });
     said.push(`${name}: ${own.length} images, mean ${mean.toFixed(1)}`);
   });
-  const below = { y: 20 * scene.classes.length + 12, "font-size": 9, fill: "currentColor" };
+  const below = { y: 20 * scene.classes.length + 13, "font-size": 11, fill: "currentColor" };
   add("text", { x: 2, ...below }, "intensity: 0");
   add("text", { x: 257, "text-anchor": "end", ...below }, "255");
   for (const [name, value] of Object.entries(names)) svg.setAttribute(name, value);
@@ -243,7 +243,7 @@ function render({ model, el }) {
       (node) => { view.opacity = Number(node.value); }, () => `${view.opacity} %`),
     slider("threshold", "threshold", scene.ends[0], scene.ends[1], 10 ** -scene.digits, view.threshold,
       (node) => { view.threshold = Number(node.value); }, () => view.threshold.toFixed(scene.digits)),
-    ...(scene.epochs.length > 1 ? [slider("epoch", "epoch", 0, scene.epochs.length - 1, 1, view.epoch,
+    ...(scene.epochs.length > 1 ? [slider("epoch", scene.map_of, 0, scene.epochs.length - 1, 1, view.epoch,
       (node) => { view.epoch = Number(node.value); }, () => `${scene.epochs[view.epoch]} of ${scene.of_epochs}`)] : []),
   ];
 
@@ -286,7 +286,7 @@ function render({ model, el }) {
   const stops = Array.from({ length: 6 }, (_, n) => `rgb(${scene.colours.slice(153 * n, 153 * n + 3).join(",")})`);
   const bar = make("span", { class: "gsa-bar", style: `background: linear-gradient(to right, ${stops.join(", ")})` });
   const said = (value) => Number(value.toPrecision(3)).toString();
-  const legend = make("p", {}, `weight ${said(low)} `, bar, ` ${said(high)}, in the middle ${said(middle)}`);
+  const legend = make("p", {}, `weight ${said(low)} `, bar, ` ${said(high)}, ${said(middle)} in the middle`);
   const all = scene.numbers.length === scene.of_images;
   const some = all ? "" : `${scene.numbers.length} of ${scene.of_images} images are in this page. `;
   const left = make("div", { class: "gsa-left" }, canvas, legend, caption);

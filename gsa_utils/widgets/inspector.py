@@ -321,5 +321,5 @@ class MapInspector(Panel):
         """The panel where widgets live, and for paper and GitHub a contact sheet and a line of text."""
         alt = "Contact sheet of the inspector: the map over the mean image, epochs across, thresholds down."
         data, metadata = with_still(self, as_file(self.scene.sheet()), self.summary(), alt)
-        part = fragment(page_data(self.scene, self.view, 24, 12, {}), f"inspector-{self.scene.mark}")
+        part = fragment(page_data(self.scene, self.view, 24, 12), f"inspector-{self.scene.mark}")
         return data | ({MIME: part} if len(part) < IN_A_NOTEBOOK else {}), metadata

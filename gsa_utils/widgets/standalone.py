@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gsa_utils.plots.style import WEIGHTS, alternative
-from gsa_utils.widgets.view import View
+from gsa_utils.widgets.view import UNIT, View
 
 if TYPE_CHECKING:  # with scikit-learn: 70 MB that a still picture does not need
     from gsa_utils.evaluation.knockout import KnockOut
@@ -50,10 +51,24 @@ def with_still(widget: object, picture: bytes, text: str, alt: str) -> tuple[dic
     return {"application/vnd.jupyter.widget-view+json": view} | still, alternative(alt)
 
 
+def opening_view(scene: "Scene") -> View:
+    """The kept map over the first image, the threshold at its average, the pixel of most weight."""
+    row, column = divmod(int(scene.maps[scene.kept_epoch].argmax()), scene.size[1])
+    return View(0, 0, 50, round(scene.boundary * UNIT), scene.kept_epoch, row, column, 0, 0, 0, 0, 0, 0)
+
+
 def page_data(
-    scene: "Scene", view: View, images: int, epochs: int, knock_outs: Mapping[str, "KnockOut"]
+    scene: "Scene",
+    view: View,
+    images: int,
+    epochs: int,
+    knock_outs: Mapping[str, "KnockOut"] = MappingProxyType({}),
+    map_of: str = "epoch",
 ) -> dict[str, object]:
-    """What inspector.js needs of a scene, in JSON: so many of its images and epochs, the view's among them."""
+    """What inspector.js needs of a scene, in JSON: so many of its images and epochs, the view's among them.
+
+    `map_of` is what there is a map of, where it is not each epoch.
+    """
     image_set = scene.image_set
     mistakes = [] if scene.right is None else scene.passing(None, right=False)
     numbers = _some(images, view.image, len(image_set), mistakes)
@@ -72,6 +87,7 @@ def page_data(
         "maps": _text(torch.stack([scene.maps[epoch] for epoch in shown])),
         "epochs": [epoch + 1 for epoch in shown],
         "of_epochs": len(scene.maps),
+        "map_of": map_of,
         "areas": [scene.effective_area(replace(view, epoch=epoch)) for epoch in shown],
         "scale": scene.scale,
         "colours": base64.b64encode(WEIGHTS.tobytes()).decode(),

@@ -5,6 +5,7 @@ Slow (10 s): a network is trained for three epochs, and a browser is started.
 
 import html
 import re
+from dataclasses import replace
 
 import front_end
 import numpy as np
@@ -12,8 +13,11 @@ import pytest
 import torch
 from playwright.sync_api import sync_playwright
 
-from gsa_utils import GlobalSpatialAttention, MapInspector, attend, build_backbone, fit, make_phantom
+from gsa_utils import GlobalSpatialAttention, ImageSet, MapInspector, attend, build_backbone, fit, make_phantom
+from gsa_utils.export.report import Section, write_report
 from gsa_utils.widgets.panel import PICTURE
+from gsa_utils.widgets.scene import Scene
+from gsa_utils.widgets.standalone import fragment, opening_view, page_data
 
 TRAIN, VALID = (make_phantom("phantom-chest", count, 16, seed=seed) for seed, count in enumerate((40, 30)))
 SLIDERS = {"opacity": 20, "threshold": 1.02, "epoch": 1, "position": 7}
@@ -137,4 +141,23 @@ def test_it_is_labelled_and_fits_a_phone_and_the_dark(browser, exported):
     front_end.SHOTS.mkdir(parents=True, exist_ok=True)
     tab.locator("canvas").click()
     tab.screenshot(path=front_end.SHOTS / "page_phone_dark.png", full_page=True)
+    tab.close()
+
+
+def test_in_a_report_it_shows_maps_of_folds_and_class_names_stay_text(browser, tmp_path):
+    name = "</script><b onclick=alert(1)>{x}"
+    classes = ImageSet(VALID.images[:2], torch.arange(2), [name, "other"])
+    maps = [torch.rand(16, 16, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
+    scene = Scene(maps, classes, {}, wide=400)
+    part = fragment(page_data(scene, opening_view(scene), 2, 3, map_of="fold"), "map")
+    write_report(tmp_path / "report.html", "A report", [Section("Where does it look?", inspector=part)])
+    wrong, tab = [], browser.new_page()
+    tab.on("pageerror", lambda error: wrong.append(str(error)))
+    tab.goto((tmp_path / "report.html").as_uri())
+    slide(tab, "epoch", 0)
+    view = replace(opening_view(scene), epoch=0)
+    assert np.array_equal(painted(tab), scene.picture(view, PICTURE))
+    assert "fold" in tab.locator(".gsa-page").inner_text()
+    assert f"of class {name}, not predicted" in tab.locator(".gsa-caption").inner_text()
+    assert wrong == []
     tab.close()

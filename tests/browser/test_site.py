@@ -1,5 +1,6 @@
 """The site as `make site` left it, in Chromium, wide and narrow, light and dark: nothing fails, nothing is fetched."""
 
+import json
 import os
 import re
 import threading
@@ -12,10 +13,15 @@ import front_end
 import pytest
 from playwright.sync_api import sync_playwright
 
-HTML = Path(__file__).parents[2] / "build" / "site" / "html"
-SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
+from gsa_utils.widgets.standalone import MIME as INSPECTOR
+
+ROOT = Path(__file__).parents[2]
+HTML, SHOTS = ROOT / "build" / "site" / "html", front_end.SHOTS
 PAGES = {path.relative_to(HTML).as_posix() for path in HTML.rglob("*.html") if "_static" not in path.parts}
-LOOKED_AT = ["index.html", "notebooks/03_from_boundary_to_attention.html", "docs/glossary.html"]
+LOOKED_AT = [
+    *("index.html", "docs/glossary.html"),
+    *("notebooks/03_from_boundary_to_attention.html", "notebooks/06_inspect_the_map.html"),
+]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -70,6 +76,21 @@ def test_a_lesson_shows_every_figure_formula_and_alternative_text(browser, addre
     assert formulas > 10 or "03_from" not in lesson
     pictures = tab.evaluate("Array.from(document.images).map(i => [i.src.slice(-40), i.alt, i.naturalWidth])")
     assert all(alt and width for _, alt, width in pictures)
+    assert wrong == []
+    tab.close()
+
+
+def test_the_inspector_of_lesson_06_works_without_a_kernel(browser, address):
+    """Its pictures are compared in test_page_in_browser.py; here are the numbers of the committed lesson."""
+    cells = json.loads((ROOT / "notebooks" / "06_inspect_the_map.ipynb").read_text(encoding="utf-8"))["cells"]
+    data = next(o["data"] for cell in cells for o in cell.get("outputs", []) if INSPECTOR in o.get("data", {}))
+    share = re.search(r"([\d.]+%) of the pixels", "".join(data["text/plain"]))[1]
+    tab, wrong = visit(browser, address, "notebooks/06_inspect_the_map.html")
+    assert f"inside the line: {share} of the area" in tab.locator(".gsa-caption").inner_text()
+    tab.locator(".gsa-page canvas").click()
+    tab.keyboard.press("ArrowUp")
+    assert re.search(r"row \d+, column \d+: weight \d\.\d{4}, rank", tab.locator(".gsa-probe").inner_text())
+    tab.locator(".gsa-page").screenshot(path=SHOTS / "site-inspector.png")
     assert wrong == []
     tab.close()
 

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from nbconvert import HTMLExporter
 
-from gsa_utils.widgets.standalone import MIME
+from gsa_utils.widgets.standalone import MIME, SCRIPT
 
 LESSONS = sorted((Path(__file__).parents[2] / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 WORDS, FIGURES = 2500, 8
@@ -53,7 +53,8 @@ def test_those_who_cannot_see_a_figure_find_its_sentence_in_vs_code_and_in_what_
     alts = [output.metadata["image/png"]["alt"] for output in shown if MIME not in output.data]
     exporter = HTMLExporter(template_name="gsa", extra_template_basedirs=[str(lesson.parent / "templates")])
     page, _ = exporter.from_filename(str(lesson))
-    assert page.count("gsa-inspector-page") == len(shown) - len(alts)
+    inspectors = [output.data[MIME] for output in shown if MIME in output.data]
+    assert all(SCRIPT.read_text(encoding="utf-8")[:9000] in inspector and inspector in page for inspector in inspectors)
     assert [html.unescape(alt) for alt in re.findall(r'<img alt="([^"]*)" [^>]*src="data:image/png', page)] == alts
 
 

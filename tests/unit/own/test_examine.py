@@ -35,7 +35,10 @@ def test_a_folder_gets_a_verdict_and_a_report_that_opens_offline(folder, tmp_pat
     report = (tmp_path / "out" / "report.html").read_text()
     assert "&lt;b&gt;a$^$" in report
     assert "<b>a" not in report
-    assert "http" not in report.replace("http-equiv", "")
+    assert "http" not in report.replace("http-equiv", "").replace(
+        "http://www.w3.org/2000/svg", ""
+    )  # no address, a name
+    assert report.count('class="gsa-inspector-page"') == 1
     assert report.count("data:image/png;base64,") == 3
     assert "not a medical device" in report
 
