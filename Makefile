@@ -24,7 +24,7 @@ OFFLINE := GSA_REQUIRE_DATA= GSA_DATA='$(CURDIR)/build/no-data' NO_PROXY= no_pro
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-tests tutorial own lab test test-offline test-platforms notebooks course site wheel links lint bench bench-guard gpu-check \
-	constraints floors clean
+	constraints test-oldest test-newest clean
 
 help:  ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -138,10 +138,16 @@ constraints: build/uv  ## regenerate constraints.txt: the newest versions, but f
 	grep -vE '^(nvidia|cuda|triton)' build/compiled.txt >> build/constraints.txt
 	mv build/constraints.txt constraints.txt
 
-floors: build/uv  ## the unit tests on the lowest versions that pyproject.toml allows, in build/floors
-	build/uv/bin/uv venv --quiet --clear --python 3.11 build/floors
-	build/uv/bin/uv pip install --quiet --no-config --python build/floors --resolution lowest-direct -e ".[course,test]"
-	$(ONE_THREAD) build/floors/bin/python -m pytest tests/unit
+test-oldest: build/uv  ## the unit tests on the lowest versions that pyproject.toml allows, in build/oldest
+	build/uv/bin/uv venv --quiet --clear --python 3.11 build/oldest
+	build/uv/bin/uv pip install --quiet --no-config --python build/oldest --resolution lowest-direct -e ".[course,test]"
+	$(ONE_THREAD) build/oldest/bin/python -m pytest tests/unit -n $(JOBS) --dist loadfile
+
+test-newest: build/uv  ## the unit tests and lessons 01 to 04 on Python 3.13 and the newest versions, in build/newest
+	build/uv/bin/uv venv --quiet --clear --seed --python 3.13 build/newest
+	build/uv/bin/uv pip install --quiet --no-config --python build/newest --torch-backend $(TORCH) -e ".[course,test]"
+	$(ONE_THREAD) build/newest/bin/python -m pytest tests/unit -n $(JOBS) --dist loadfile
+	$(ONE_THREAD) build/newest/bin/python notebooks/run.py tutorial --only 01 02 03 04 --out build/tutorial-newest
 
 clean:  ## remove .venv, build/ and the tools' caches (downloaded images stay)
 	rm -rf .venv build .pytest_cache .ruff_cache *.egg-info

@@ -752,6 +752,13 @@ def test_lesson_09_says_what_pixel_features_cost():
         assert f"{100 * float(share):.2f} %" in text
 
 
+def test_the_memory_of_a_sketch_does_not_grow_with_the_images():
+    for passes in "12":
+        rows = [row for row in costs("large_grids.csv") if row["passes"] == passes]
+        used = {row["images"]: float(row["more_than_before_mib"]) for row in rows}
+        assert used["100000"] < 1.05 * used["1000"]
+
+
 def test_the_wanted_eigenvectors_are_exact_and_found_sooner():
     for row in costs("eigenvectors.csv"):
         assert float(row["error"]) < 1e-5

@@ -1,8 +1,12 @@
-"""pyproject.toml (ranges), constraints.txt (pins) and both environment.yml (conda, Binder) name the same things."""
+"""pyproject.toml (ranges), constraints.txt (pins) and both environment.yml (conda, Binder) name the same things.
+
+And so do the files that name a version; and workflows use what they name, to the commit.
+"""
 
 import re
 import tomllib
 from collections.abc import Iterable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -10,6 +14,8 @@ import yaml
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+import gsa_utils
 
 ROOT = Path(__file__).parents[2]
 CONDA_NAME = {"torch": "pytorch", "matplotlib": "matplotlib-base"}  # the latter leaves Qt out
@@ -102,6 +108,23 @@ def _names_and_ranges(lines: Iterable[str]) -> dict[str, str]:
 
 def test_the_files_agree():
     assert disagreements(TEXTS) == []
+
+
+def test_one_version_is_named_by_all():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"]
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)[1]
+    assert version("gsa-utils") == cited == newest == gsa_utils.__version__
+
+
+@pytest.mark.parametrize("workflow", sorted((ROOT / ".github" / "workflows").glob("*.yml")), ids=lambda path: path.stem)
+def test_what_a_workflow_uses_cannot_be_exchanged_and_gets_no_more_rights_than_it_names(workflow):
+    """A tag can be moved to other code, a commit can't; a checkout keeps no token for the steps behind it."""
+    text = workflow.read_text(encoding="utf-8")
+    used = re.findall(r"uses: (\S+)", text)
+    assert used
+    assert [action for action in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action)] == []
+    assert text.count("persist-credentials: false") == sum(action.startswith("actions/checkout@") for action in used)
+    assert yaml.safe_load(text)["permissions"] in ({}, {"contents": "read"})
 
 
 @pytest.mark.parametrize(
