@@ -145,7 +145,8 @@ test-oldest: build/uv  ## the unit tests on the lowest versions that pyproject.t
 
 test-newest: build/uv  ## the unit tests and lessons 01 to 04 on Python 3.13 and the newest versions, in build/newest
 	build/uv/bin/uv venv --quiet --clear --seed --python 3.13 build/newest
-	build/uv/bin/uv pip install --quiet --no-config --python build/newest --torch-backend $(TORCH) -e ".[course,test]"
+	build/uv/bin/uv pip install --quiet --no-config --python build/newest \
+		$(if $(filter pypi,$(TORCH)),,--torch-backend $(TORCH)) -e ".[course,test]"
 	$(ONE_THREAD) build/newest/bin/python -m pytest tests/unit -n $(JOBS) --dist loadfile
 	$(ONE_THREAD) build/newest/bin/python notebooks/run.py tutorial --only 01 02 03 04 --out build/tutorial-newest
 
