@@ -71,7 +71,15 @@ def as_page(text: str) -> str:
     return json.dumps(notebook)
 
 
+def badges() -> str:
+    """The README's, which `make links` keeps."""
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    return next(line for line in lines if BADGE.match(line))
+
+
 def read(app: object, docname: str, source: list[str]) -> None:
+    if docname == "index":
+        source[0] = source[0].replace("BADGES", badges())
     notebook = Path(app.srcdir, f"{docname}.ipynb").exists()
     source[0] = as_page(source[0]) if notebook else local(source[0])
 

@@ -114,6 +114,16 @@ def test_the_search_finds_a_word(browser, address):
     tab.close()
 
 
+@pytest.mark.parametrize("page", ["index.html", *sorted(page for page in PAGES if page.startswith("notebooks/"))])
+def test_the_index_and_each_lesson_can_be_opened_where_it_runs(page):
+    links = re.findall(r'href="(https://[^"]+)"', (HTML / page).read_text(encoding="utf-8"))
+    lesson = "01_one_map" if page == "index.html" else Path(page).stem
+    for service in ("colab.research.google.com", "kaggle.com", "mybinder.org", "codespaces.new"):
+        own = [link for link in links if service in link]
+        assert own
+        assert service != "colab.research.google.com" or any(lesson in link for link in own)
+
+
 def test_every_link_leads_somewhere():
     """Without the browser, which would take a minute to open all pages."""
     broken = []
