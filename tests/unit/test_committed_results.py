@@ -757,6 +757,11 @@ def test_the_memory_of_a_sketch_does_not_grow_with_the_images():
         rows = [row for row in costs("large_grids.csv") if row["passes"] == passes]
         used = {row["images"]: float(row["more_than_before_mib"]) for row in rows}
         assert used["100000"] < 1.05 * used["1000"]
+    rows = costs("large_grids.csv")
+    memory = sorted(int(row["more_than_before_mib"]) for row in rows)
+    rate = {row["passes"]: row["images_per_s"] for row in rows if row["images"] == "100000"}
+    told = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+    assert f"{rate['1']} a second in one pass, {rate['2']} in two, in {memory[0]} to {memory[-1]} MiB beyond" in told
 
 
 def test_the_wanted_eigenvectors_are_exact_and_found_sooner():
