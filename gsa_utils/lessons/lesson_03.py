@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from gsa_utils.lessons.answers import WrongAnswer, compare, random
+from gsa_utils.lessons.answers import WrongAnswer, compare, random, untouched
 
 Training = Callable[..., list[float]]
 Batches = Callable[[int], Iterable[tuple[Tensor, Tensor]]]
@@ -54,8 +54,9 @@ def check_attention(attempt: Callable[..., nn.Module]) -> Callable[..., nn.Modul
         _check_map(weights, (4, 3))
         try:
             return _together(weights, module(x.clone()))
-        except NotImplementedError:
-            raise WrongAnswer("Exercise 3.1: map() is there, forward(x) is not yet") from None
+        except NotImplementedError as error:
+            said = "map() is there, forward(x) is not yet" if untouched(error) else str(error)
+            raise WrongAnswer(f"Exercise 3.1: {said}") from None
 
     def like(weights: Tensor) -> Callable[[], Tensor]:
         return lambda: _together(weights, weights * x)
