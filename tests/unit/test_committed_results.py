@@ -3,6 +3,7 @@
 import csv
 import math
 import re
+from collections import Counter
 from functools import cache
 from itertools import combinations, product
 from pathlib import Path
@@ -797,3 +798,30 @@ def test_the_inspector_follows_a_slider_within_75_ms_of_which_the_kernel_takes_5
     assert {row["where"] for row in table} == set(limits)
     assert {row["image_side"] for row in table} == {"28", "64", "224"}
     assert [row for row in table if float(row["median_ms"]) > limits[row["where"]]] == []
+
+
+def test_lesson_10_how_often_its_verdicts_err():
+    found = Counter((row["what"], row["set"], row["truth"], row["verdict"]) for row in costs("own_verdicts.csv"))
+    aligned = {
+        of for what, of, truth, verdict in found if (what, truth, verdict) == ("alignment", "as it is", "aligned")
+    }
+
+    def moved(by: str, verdict: str) -> int:
+        return sum(found["alignment", of, f"moved by 1/{by}", verdict] for of in aligned)
+
+    def alarms(truth: str, verdict: str) -> int:
+        return sum(count for (what, _, *of), count in found.items() if (what, *of) == ("alarm", truth, verdict))
+
+    assert len(aligned) == 4
+    assert f"quarter of the side, {moved('4', 'not aligned')} of 80 were called not aligned" in words("10")
+    assert f"an eighth, {moved('8', 'partly aligned')} of 80 partly" in words("10")
+    assert f"a sixteenth, {moved('16', 'partly aligned')} partly, and {moved('16', 'aligned')} still" in words("10")
+    assert alarms("clean", "none") == 20
+    assert f"named that corner in {alarms('marked', 'top right corner')} of 20" in words("10")
+    assert found["alignment", "breastmnist", "as it is", "not aligned"] == 1
+
+
+def test_a_killed_examination_ends_like_one_that_was_left_alone():
+    killed = costs("own_killed.csv")
+    assert len(killed) == 20
+    assert {(row["same_report"], row["same_model"]) for row in killed} == {("True", "True")}
