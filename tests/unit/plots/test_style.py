@@ -1,8 +1,10 @@
 """The tables of colours: what is more looks more, for every kind of eye."""
 
 import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
 
-from gsa_utils.plots.style import DIFFERENCES, WEIGHTS
+from gsa_utils.plots.style import DIFFERENCES, WEIGHTS, line_colour
 
 
 def luminance(table):
@@ -24,3 +26,9 @@ def test_differences_are_darker_the_larger_to_both_sides_of_a_bright_middle():
     negative, positive = DIFFERENCES[30].astype(int), DIFFERENCES[225].astype(int)
     assert negative[0] - negative[2] > 100  # brown has more red than blue, purple less, for every kind of eye
     assert positive[2] - positive[0] > 30
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_a_line_stands_out_from_white_by_three_to_one(number):
+    """As WCAG 2.2 asks of what is no text (1.4.11)."""
+    assert 1.05 / (luminance(255 * np.array(to_rgb(line_colour(number)))) + 0.05) >= 3
