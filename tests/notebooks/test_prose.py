@@ -1,6 +1,7 @@
 """What a reader meets in every lesson: few words and figures, told to those who can't see them, and questions."""
 
 import html
+import math
 import re
 from pathlib import Path
 
@@ -11,11 +12,16 @@ from nbconvert import HTMLExporter
 from gsa_utils.widgets.standalone import MIME, SCRIPT
 
 LESSONS = sorted((Path(__file__).parents[2] / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+README = (LESSONS[0].parents[1] / "README.md").read_text(encoding="utf-8")
 WORDS, FIGURES = 2500, 8
 QUESTION = re.compile(
     r"\*\*\d\. .+?\*\*\n\n((?:- [abc]\) .+\n){3})\n"
     r"<details><summary>Answer</summary>\n\n\*\*([abc])\.\*\* (.+)\n\n</details>"
 )
+
+
+def words(lesson):
+    return len(re.sub(r"```.*?```", "", prose(lesson), flags=re.DOTALL).split())
 
 
 PATH = ["images", "pixel features", "classifier", "map", "CNN", "loss"]
@@ -34,7 +40,7 @@ def prose(lesson):
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.stem)
 def test_a_lesson_is_read_in_a_quarter_of_an_hour(lesson):
     """2,500 words at most, code apart, and eight figures."""
-    assert len(re.sub(r"```.*?```", "", prose(lesson), flags=re.DOTALL).split()) <= WORDS
+    assert words(lesson) <= WORDS
     assert len(figures(lesson)) <= FIGURES
 
 
@@ -58,6 +64,16 @@ def test_those_who_cannot_see_a_figure_find_its_sentence_in_vs_code_and_in_what_
     assert all(script in inspector for inspector in inspectors), "another inspector.js: make notebooks ARGS='--only 06'"
     assert page.count(script) == len(inspectors)
     assert [html.unescape(alt) for alt in re.findall(r'<img alt="([^"]*)" [^>]*src="data:image/png', page)] == alts
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.stem)
+def test_the_minutes_are_two_readings_and_the_exercises_here_and_in_the_readme(lesson):
+    """At 200 words a minute, up to the next five."""
+    exercises = re.findall(r"^### Exercise [^\n]*\((\d+) minutes", prose(lesson), re.MULTILINE)
+    minutes = 5 * math.ceil((2 * words(lesson) / 200 + sum(map(int, exercises))) / 5)
+    assert f"**Time and memory:** {minutes} minutes of" in prose(lesson)
+    row = next(line for line in README.splitlines() if f"(notebooks/{lesson.name})" in line and line.startswith("|"))
+    assert row.endswith(f"| {minutes} |")
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.stem)
