@@ -167,6 +167,21 @@ def check_path(argument: str, path: object) -> None:
     """Raise a ValueError unless this can be the path of a file or folder."""
     if not isinstance(path, str | os.PathLike):
         raise bad_value(argument, describe(path), "a path: a str or a pathlib.Path")
+    if "\0" in os.fsdecode(path):
+        raise bad_value(argument, repr(path), "a path without the character NUL, which no file has in its name")
+
+
+def at_home(argument: str, path: str | os.PathLike) -> Path:
+    """The path, where a leading ~ is the user's home folder.
+
+    Raises:
+        ValueError: no path, or the home of somebody whom the system does not know.
+    """
+    check_path(argument, path)
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise bad_value(argument, repr(path), "a path whose ~ names a home folder") from error
 
 
 def text_of(argument: str, path: Path) -> str:

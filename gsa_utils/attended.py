@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gsa_utils.arguments import bad_value, instance_of, unknown_name
+from gsa_utils.arguments import bad_value, check_name, instance_of
 
 
 class Attended(nn.Module):
@@ -51,8 +51,8 @@ def attend(model: nn.Module, attention: nn.Module, at: str | None = None) -> nn.
     """
     names = [name for name, _ in instance_of("model", model, nn.Module, "an nn.Module").named_modules() if name]
     instance_of("attention", attention, nn.Module, "a global map, or another nn.Module from activations to activations")
-    if at is not None and at not in names:
-        raise unknown_name("at", at, names)
+    if at is not None:
+        check_name("at", at, names)
     hooks = model.get_submodule(at)._forward_pre_hooks.values() if at is not None else ()
     if any(isinstance(getattr(hook, "__self__", None), Attended) for hook in hooks):
         # Both would act, but the first would belong to no model any more: not trained, not saved, not frozen.

@@ -22,7 +22,6 @@ from gsa_utils.arguments import (
     height_and_width,
     instance_of,
     is_share,
-    real_number,
 )
 from gsa_utils.images import ImageSet
 
@@ -39,7 +38,7 @@ def patch_region(size: Size, area: float, centre: tuple[float, float] = (0.5, 0.
         ValueError: an area of no pixel or of all, a centre outside the image.
     """
     height, width = height_and_width("size", size)
-    if not real_number(area):
+    if not is_share(area):
         raise bad_value("area", repr(area), "a share of the image, between 0 and 1")
     count = round(area * height * width)
     if not 0 < count < height * width:

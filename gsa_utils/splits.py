@@ -25,9 +25,13 @@ def group_numbers(groups: object, count: int) -> Int[Tensor, " n"]:
 
 def numbers_and_names(groups: object, count: int) -> tuple[Int[Tensor, " n"], tuple[str, ...] | None]:
     """As `group_numbers`, and what the numbers mean; None of integers, which are names themselves."""
-    names = groups.numpy() if isinstance(groups, Tensor) else np.asarray(groups)
+    expected = f"one person or patient for each of the {count} images"
+    try:
+        names = groups.numpy() if isinstance(groups, Tensor) else np.asarray(groups)
+    except ValueError as error:  # rows of several lengths
+        raise bad_value("groups", describe(groups), expected) from error
     if names.shape != (count,):
-        raise bad_value("groups", f"shape {names.shape}", f"one person or patient for each of the {count} images")
+        raise bad_value("groups", f"shape {names.shape}", expected)
     if names.dtype.kind in "iu":
         return torch.as_tensor(names.astype(np.int64)), None
     missing = [name for name in names.tolist() if name is None or name != name]  # as a table with gaps has them

@@ -34,14 +34,33 @@ ANSWERS = {"wrong": "test_a_wrong_answer_", "right": "test_a_right_answer_", "fo
 ENDS = {"wrong": "accepted or not rejected by name", "right": "refused", "folded": "refused"}
 
 
+# Where inputs are bad and things break; a test is one case, or as many as it says that it tried.
+BAD = (
+    "test_any_input",
+    "test_bad_input",
+    "test_download",
+    "test_files",
+    "test_checkpoints",
+    "test_saved",
+    "test_folder",
+)
+
+
 def pytest_terminal_summary(terminalreporter):
-    """The exercises' checks can be fooled, or refuse what is right: how many answers were tried, and with what end."""
-    tried = {}
-    for kind, name in ANSWERS.items():
-        passed, failed = (
-            sum(f"::{name}" in report.nodeid for report in terminalreporter.stats.get(end, []))
-            for end in ("passed", "failed")
-        )
-        tried[kind] = f"{passed + failed} {kind} answers, {failed} {ENDS[kind]}"
-    if any(not line.startswith("0 ") for line in tried.values()):
-        terminalreporter.write_line(f"Exercise checks: {'; '.join(tried.values())}")
+    """How many answers the exercises' checks judged, and how many bad inputs and faults were tried."""
+    reports = {end: terminalreporter.stats.get(end, []) for end in ("passed", "failed")}
+
+    def count(of, case=lambda report: 1):
+        return [sum(case(report) for report in found if of(report.nodeid)) for found in reports.values()]
+
+    answers = {kind: count(lambda nodeid, name=name: f"::{name}" in nodeid) for kind, name in ANSWERS.items()}
+    if any(map(any, answers.values())):
+        said = (f"{sum(ends)} {kind} answers, {ends[1]} {ENDS[kind]}" for kind, ends in answers.items())
+        terminalreporter.write_line(f"Exercise checks: {'; '.join(said)}")
+    bad = count(lambda nodeid: any(f"/{name}.py::" in nodeid for name in BAD), _cases)
+    if any(bad):
+        terminalreporter.write_line(f"Bad inputs and faults: {sum(bad)} cases, {bad[1]} in tests that failed")
+
+
+def _cases(report):
+    return dict(report.user_properties).get("cases", 1)

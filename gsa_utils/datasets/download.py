@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gsa_utils.arguments import check_path
+from gsa_utils.arguments import at_home
 from gsa_utils.files import DataUnavailable
 
 # Seconds to wait for a connection, and for the next bytes. Three attempts with pauses stay below half a minute.
@@ -21,11 +21,11 @@ PATIENCE = (5, 8)
 
 def data_root(root: str | os.PathLike | None = None) -> Path:
     """The folder of data files: `root`, else $GSA_DATA, else data/cache of the checkout, else ./data/cache."""
-    if root is not None:
-        check_path("root", root)
     checkout = Path(__file__).resolve().parents[2]
     base = checkout if (checkout / "pyproject.toml").is_file() else Path()
-    return Path(root or os.environ.get("GSA_DATA") or base / "data" / "cache").expanduser().absolute()
+    if root is not None:
+        return at_home("root", root).absolute()
+    return at_home("GSA_DATA", os.environ.get("GSA_DATA") or base / "data" / "cache").absolute()
 
 
 def fetch(folder: Path, files: Mapping[str, tuple[str, str]]) -> list[Path]:

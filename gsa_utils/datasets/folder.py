@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gsa_utils.arguments import Size, bad_value, check_name, check_path, height_and_width
+from gsa_utils.arguments import Size, at_home, bad_value, check_name, height_and_width
 from gsa_utils.files.reader import IMAGE_SUFFIXES, Reader
 from gsa_utils.images import SPLITS, ImageSet, split_in_three
 
@@ -52,8 +52,7 @@ def load_image_folder(
     shape = height_and_width("size", size)
     if groups is not None and not callable(groups):
         raise bad_value("groups", repr(groups), "a function from an image's path to its person or patient, or None")
-    check_path("path", path)
-    path = Path(path).expanduser()
+    path = at_home("path", path)
     class_names, files, labels, parts = _list_images(path)
     if groups is None and (example := _several_of_one(files)):
         warnings.warn(f"{path}: {example}. Without groups= a model is tested on whom it was trained on", stacklevel=2)

@@ -41,6 +41,8 @@ def load_image_set(
         DataUnavailable: the file is neither there nor downloadable, or is not what it should be.
     """
     check_name("split", split, SPLITS)
+    if not isinstance(name, str):
+        raise _unknown(name)
     if name in list(PHANTOMS):
         return load_phantom(name, split, size)
     if name == "london-faces":
@@ -48,8 +50,12 @@ def load_image_set(
     if name in list(COLLECTIONS):
         return load_chest(name, split, size, data_root(root))
     if name not in list(medmnist.published()):
-        raise unknown_name("name", name, [*PHANTOMS, "london-faces", *COLLECTIONS, *medmnist.flags()])
+        raise _unknown(name)
     return medmnist.load_medmnist(name, split, size, data_root(root))
+
+
+def _unknown(name: object) -> ValueError:
+    return unknown_name("name", name, [*PHANTOMS, "london-faces", *COLLECTIONS, *medmnist.flags()])
 
 
 def load_whole(name: str, size: int | None = None, images: int | None = None) -> ImageSet:

@@ -73,7 +73,7 @@ def stability(maps: Iterable[Float[Tensor, "height width"]]) -> float:
     Raises:
         ValueError: fewer than two maps, or maps of different sizes, NaN or infinity.
     """
-    if not isinstance(maps, Iterable) or (isinstance(maps, Tensor) and not maps.ndim):
+    if not isinstance(maps, Iterable) or not getattr(maps, "ndim", 1):
         raise bad_value("maps", describe(maps), "a list of maps (H, W)")
     maps = [as_map("maps", m) for m in maps]
     if len(maps) < 2:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from gsa_utils.arguments import Size, bad_value, check_path
+from gsa_utils.arguments import Size, at_home, bad_value
 from gsa_utils.files.reader import IMAGE_SUFFIXES, Reader
 from gsa_utils.images import SPLITS, ImageSet
 
@@ -54,8 +54,7 @@ def list_images(source: Path, persons: str | None = None) -> tuple[list[Listed],
     Raises:
         ValueError: a source that is neither, has no classes, or a column too few; a pattern that does not match a file.
     """
-    check_path("source", source)
-    source = Path(source).expanduser()
+    source = at_home("source", source)
     if source.is_file():
         found, others = _from_table(source), []
     elif source.is_dir():

@@ -20,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from gsa_utils.arguments import bad_value, check_whole, describe, instance_of, unknown_name
+from gsa_utils.arguments import bad_value, check_name, check_whole, describe, instance_of
 from gsa_utils.evaluation.scores import device_of, eval_mode
 from gsa_utils.files import checksum, file_checksum, whole_file
 from gsa_utils.images import ImageSet
@@ -84,8 +84,7 @@ def _names(layers: object, network: nn.Module) -> list[str]:
         raise bad_value("layers", repr(layers), "a list of names of submodules")
     names = [name for name, _ in network.named_modules() if name]
     for layer in layers:
-        if layer not in names:
-            raise unknown_name("layers", layer, names)
+        check_name("layers", layer, names)
     return list(dict.fromkeys(layers))
 
 
@@ -136,7 +135,7 @@ def _compute(
         for start in range(0, len(pixels), batch_size):
             batch = pixels[start : start + batch_size].to(device)
             with suppress(_Enough):
-                network(batch if batch.is_floating_point() else batch.float() / 255)
+                _pass(network, batch if batch.is_floating_point() else batch.float() / 255)
             for layer in layers:
                 if layer not in heard:
                     raise bad_value("layers", repr(layer), "a submodule that the network calls in every pass")
@@ -148,6 +147,15 @@ def _compute(
                 found[layer][start : start + batch_size] = half
             bar.update(len(batch))
     return found
+
+
+def _pass(network: nn.Module, batch: Float[Tensor, "batch channels height width"]) -> None:
+    try:
+        network(batch)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:  # channels or a size that it is not made for, mostly
+        raise bad_value("images", describe(batch), f"what the network takes: {' '.join(str(error).split())}") from error
 
 
 # ---------------------------------------------------------------- files

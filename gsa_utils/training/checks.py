@@ -20,6 +20,8 @@ from gsa_utils.evaluation.scores import NoNumbers, evaluate
 from gsa_utils.images import ImageSet
 from gsa_utils.training.state import weight_maps
 
+LARGEST_RATE = 1e6  # far beyond what trains anything, and within what 32 bits hold
+
 
 def check_settings(**settings: object) -> dict[str, int | float]:
     """The settings of a run as Python's own numbers: NumPy's seed no generator and can't be read from a checkpoint.
@@ -32,9 +34,11 @@ def check_settings(**settings: object) -> dict[str, int | float]:
     check_seed(settings["seed"])
     for argument in ("lr", "attention_lr"):
         check_positive(argument, settings[argument])
+        if settings[argument] > LARGEST_RATE:
+            raise bad_value(argument, repr(settings[argument]), f"at most {LARGEST_RATE:g}")
     decay = settings["weight_decay"]
-    if not real_number(decay) or decay < 0:
-        raise bad_value("weight_decay", repr(decay), "0 or a positive number")
+    if not real_number(decay) or not 0 <= decay <= LARGEST_RATE:
+        raise bad_value("weight_decay", repr(decay), f"0 or a positive number, at most {LARGEST_RATE:g}")
     return {name: value.item() if hasattr(value, "item") else value for name, value in settings.items()}
 
 

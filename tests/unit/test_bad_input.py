@@ -39,6 +39,7 @@ CASES = {
     "hidden": [lambda: gsa.GlobalSpatialAttention(FEATURES, hidden=-1)],
     "kernel_size": [lambda: gsa.GlobalSpatialAttention(FEATURES, kernel_size=2)],
     "maps": [
+        lambda: gsa.stability(np.float32(0) + np.zeros(())),
         lambda: gsa.GlobalSpatialAttention(FEATURES, maps=0),
         lambda: gsa.stability(None),
         lambda: gsa.stability("ab"),
@@ -65,6 +66,7 @@ CASES = {
         lambda: Recipe("phantom-chest", attention=None),
     ],
     "at": [
+        lambda: gsa.attend(net(), weight_map(), at=np.array([])),
         lambda: gsa.attend(net(), weight_map(), at=3),
         lambda: gsa.attend(net(), weight_map(), at="layer9"),
         lambda: Recipe("phantom-chest", at=3),
@@ -95,6 +97,7 @@ CASES = {
         lambda: gsa.ImageSet(TRAIN.images, TRAIN.labels, None),
     ],
     "groups": [
+        lambda: gsa.ImageSet(TRAIN.images[:2], TRAIN.labels[:2], ("a", "b"), groups=[[1], [1, 2]]),
         lambda: gsa.ImageSet(TRAIN.images, TRAIN.labels, ("a", "b"), groups=[1, 2]),
         lambda: gsa.ImageSet(TRAIN.images, TRAIN.labels, ("a", "b"), groups=[None] * 40),
     ],
@@ -144,14 +147,19 @@ CASES = {
     "valid": [lambda: gsa.fit(net(), TRAIN, None, **SHORT)],
     "epochs": [lambda: gsa.fit(net(), TRAIN, VALID, epochs=0), lambda: gsa.fit(net(), TRAIN, VALID, epochs="3")],
     "lr": [
+        lambda: gsa.fit(net(), TRAIN, VALID, **SHORT, lr=3.4e37),
         lambda: gsa.fit(net(), TRAIN, VALID, **SHORT, lr=True),
         lambda: gsa.fit(net(), TRAIN, VALID, **SHORT, lr=float("nan")),
         lambda: Recipe("phantom-chest", lr=True),
     ],
     "keep": [lambda: gsa.fit(net(), TRAIN, VALID, **SHORT, keep="best"), lambda: Recipe("x", keep="no")],
     "callbacks": [lambda: gsa.fit(net(), TRAIN, VALID, **SHORT, callbacks=3)],
-    "checkpoint_dir": [lambda: gsa.fit(net(), TRAIN, VALID, **SHORT, checkpoint_dir=3)],
+    "checkpoint_dir": [
+        lambda: gsa.fit(net(), TRAIN, VALID, **SHORT, checkpoint_dir=3),
+        lambda: gsa.fit(net(), TRAIN, VALID, **SHORT, checkpoint_dir="\0"),
+    ],
     "name": [
+        lambda: gsa.load_image_set(np.array([])),
         lambda: gsa.build_backbone(None, 1, 2, 32),
         lambda: gsa.build_backbone(["small"], 1, 2, 32),
         lambda: gsa.build_backbone("resnet50", 1, 2, 32),
@@ -172,9 +180,14 @@ CASES = {
     ],
     "split": [lambda: gsa.load_image_set("phantom-chest", split=None)],
     "root": [lambda: gsa.load_image_set("breastmnist", root=3)],
-    "path": [lambda: gsa.load_image_folder(None, 32), lambda: gsa.load_image_folder(3, 32)],
+    "path": [
+        lambda: gsa.load_image_folder(None, 32),
+        lambda: gsa.load_image_folder(3, 32),
+        lambda: gsa.load_image_folder("~0", 32),
+    ],
     "count": [lambda n=n: make_phantom("phantom-chest", n, 16) for n in ("4", 1, 2.5, None)],
     "area": [
+        lambda: gsa.patch_region(16, 7e305),
         lambda: gsa.patch_region(8, "half"),
         lambda: gsa.patch_region(8, 2),
         lambda: Recipe("phantom-chest", fold=0, area="a", strength=0.1),
