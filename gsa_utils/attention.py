@@ -154,8 +154,7 @@ class GlobalSpatialAttention(WeightMap):
     def logits(self) -> Float[Tensor, "*maps height width"]:
         """The pixel classifier's logits; in full precision also under autocast, for a map of 256 levels is no map."""
         device = self.features.device.type
-        there = torch.amp.is_autocast_available(device)  # not on "meta", where there is nothing to turn off
-        with torch.autocast(device, enabled=False) if there else nullcontext():
+        with nullcontext() if device == "meta" else torch.autocast(device, enabled=False):  # "meta" has no autocast
             logits = self.classifier(self.features)[0]  # (K, H, W)
         return logits[0] if len(logits) == 1 else logits
 

@@ -163,7 +163,7 @@ def test_what_a_workflow_uses_cannot_be_exchanged_and_gets_no_more_rights_than_i
         ("environment.yml", "  - pip:\n", "  - pip:\n      - tqdm>=4.67\n", "tqdm is to be had from conda-forge"),
         (BINDER, "  - pooch>=1.8.2\n", "", f"{BINDER}: pooch is None"),
         (BINDER, "  - pip:\n", "  - pytest>=8.4\n  - pip:\n", f"{BINDER}: pytest is >=8.4, in pyproject.toml None"),
-        (BINDER, "pytorch >=2.6 cpu", "pytorch >=2.5 cpu", f"{BINDER}: pytorch is >=2.5"),
+        (BINDER, "pytorch >=2.8 cpu", "pytorch >=2.7 cpu", f"{BINDER}: pytorch is >=2.7"),
         ("environment.yml", "python=3.11", "python=3.10", "Python ['3.10']"),
     ],
 )

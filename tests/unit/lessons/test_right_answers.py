@@ -237,7 +237,7 @@ def by_the_fourier_transform(image, mean, furthest):
     centred = mean - mean.mean()
     match = torch.fft.ifft2(torch.fft.fft2(image).conj() * torch.fft.fft2(centred)).real
     down, across = np.mgrid[-furthest : furthest + 1, -furthest : furthest + 1]
-    best = match[down, across].argmax()
+    best = match.numpy()[down, across].argmax()
     return [int(down.flat[best]), int(across.flat[best])]
 
 
