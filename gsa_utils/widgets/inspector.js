@@ -169,7 +169,7 @@ function dots(scene, view) {
     const mean = own.reduce((sum, value) => sum + value, 0) / own.length;
     add("text", { x: 264, y: y + 4, "font-size": 11, fill: "currentColor" }, name);
     add("rect", { x: 1 + mean, y: y - 9, width: 2, height: 18, fill: "currentColor" });
-    said.push(`${name}: ${own.length} images, mean ${mean.toFixed(1)}`);
+    said.push(`${name}: ${own.length} image${own.length > 1 ? "s" : ""}, mean ${mean.toFixed(1)}`);
   });
   const below = { y: 20 * scene.classes.length + 13, "font-size": 11, fill: "currentColor" };
   add("text", { x: 2, ...below }, "intensity: 0");

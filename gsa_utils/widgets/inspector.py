@@ -16,7 +16,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from gsa_utils.arguments import bad_value, check_whole
+from gsa_utils.arguments import bad_value, check_switch, check_whole
 from gsa_utils.evaluation.knockout import KnockOut, knock_out
 from gsa_utils.files import whole_file
 from gsa_utils.images import ImageSet
@@ -28,8 +28,6 @@ from gsa_utils.widgets.scene import Maps, Scene, knock_out_table
 from gsa_utils.widgets.standalone import MIME, fragment, page, page_data, with_still
 from gsa_utils.widgets.view import UNIT, View
 
-# Of the inspector without a kernel: what every display of the panel adds to its notebook, at most, in bytes.
-IN_A_NOTEBOOK = 450_000
 # Controls of a field of the view by its name: sliders, and menus.
 AS_THEY_ARE, MENUS = ("opacity", "row", "column"), ("background", "blanked", "other")
 
@@ -58,6 +56,8 @@ class MapInspector(Panel):
         others: runs or maps to compare with, by name.
         probabilities: predictions for the images, by default the model's.
         model: images to logits, for predictions, pixel features and the knock-out; by default the run's.
+        portable: leave in the notebook, for those who read it on a site without a kernel, a smaller inspector with 24
+            of the images and 12 of the maps. Not by default: whoever gets the notebook gets these images.
 
     Attributes:
         knocked_out: the last finished knock-out, or None.
@@ -76,8 +76,11 @@ class MapInspector(Panel):
         *,
         probabilities: Float[Tensor, "images classes"] | None = None,
         model: nn.Module | None = None,
+        portable: bool = False,
     ):
+        check_switch("portable", portable)
         super().__init__(Scene(run, image_set, others or {}, WIDE, probabilities, model))
+        self.portable = portable
         self.knocked_out: KnockOut | None = None
         self._job: Job | None = None
         kept, step = self.scene.maps[self.scene.kept_epoch], self.threshold.step
@@ -321,5 +324,6 @@ class MapInspector(Panel):
         """The panel where widgets live, and for paper and GitHub a contact sheet and a line of text."""
         alt = "Contact sheet of the inspector: the map over the mean image, epochs across, thresholds down."
         data, metadata = with_still(self, as_file(self.scene.sheet()), self.summary(), alt)
-        part = fragment(page_data(self.scene, self.view, 24, 12), f"inspector-{self.scene.mark}")
-        return data | ({MIME: part} if len(part) < IN_A_NOTEBOOK else {}), metadata
+        if self.portable:
+            data[MIME] = fragment(page_data(self.scene, self.view, 24, 12), f"inspector-{self.scene.mark}")
+        return data, metadata

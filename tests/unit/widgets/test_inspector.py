@@ -20,6 +20,7 @@ from gsa_utils.evaluation.maps import effective_area
 from gsa_utils.plots.overlay import png
 from gsa_utils.widgets import inspector as inspector_module
 from gsa_utils.widgets.panel import CONTROLS, PICTURE, PICTURES, TABS, TEXTS
+from gsa_utils.widgets.standalone import MIME
 from gsa_utils.widgets.view import UNIT, View
 
 TRAIN, VALID = (make_phantom("phantom-chest", count, 16, seed=seed) for seed, count in enumerate((40, 30)))
@@ -516,6 +517,14 @@ def test_the_panel_leaves_a_picture_and_a_line_of_text_where_no_widget_is_drawn(
     assert data["text/plain"] == panel.summary()
     assert "application/vnd.jupyter.widget-view+json" in data
     assert metadata["image/png"]["alt"]
+
+
+def test_images_are_left_in_the_notebook_only_where_that_was_asked_for(panel, run):
+    assert MIME not in panel._repr_mimebundle_()[0]
+    data, _ = MapInspector(run, VALID, portable=True)._repr_mimebundle_()
+    assert "render(" in data[MIME]
+    with pytest.raises(ValueError, match="portable: got 'yes'"):
+        MapInspector(run, VALID, portable="yes")
 
 
 # ---------------------------------------------------------------- nothing grows
