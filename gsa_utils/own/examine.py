@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from gsa_utils import plots
+from gsa_utils.arguments import at_home
 from gsa_utils.evaluation.maps import stability
 from gsa_utils.export.report import Section, write_report
 from gsa_utils.export.saved import save_model
@@ -75,7 +76,7 @@ def examine(
     Raises:
         ValueError: names the argument: no images, a class with too few, a bad pattern.
     """
-    out = Path(out)
+    out = at_home("out", out)
     out.mkdir(parents=True, exist_ok=True)
     found = read_images(source, size, persons, most)
     findings, alignment = find(found.image_set), check_alignment(found.image_set.images)
@@ -158,7 +159,7 @@ def sections(examined: Examined) -> list[Section]:
             alarm_sentence(examined.alarm),
             [
                 f"The maps of {len(examined.maps)} folds agree by a rank correlation of {examined.stability:.2f}.",
-                "Below the figure: maps of folds over the mean image of each class, to look at pixel by pixel.",
+                "Below the figure: maps of single trainings over the mean image of each class, pixel by pixel.",
             ],
             figures=[
                 (
@@ -181,7 +182,7 @@ def _inspector(examined: Examined) -> str:
     means = torch.stack([whole.images[whole.labels == label].float().mean(dim=0) for label in labels])
     classes = ImageSet(means.round().to(torch.uint8), labels, whole.class_names)
     scene = Scene(list(examined.maps), classes, {}, wide=400)
-    return fragment(page_data(scene, opening_view(scene), len(labels), FOLDS, map_of="fold"), "map")
+    return fragment(page_data(scene, opening_view(scene), len(labels), FOLDS, map_of="training"), "map")
 
 
 def _as_large(weights: Float[Tensor, "h w"], image: Float[Tensor, "height width"]) -> Float[Tensor, "height width"]:

@@ -7,7 +7,8 @@ const SIDE = 352; // about the longer side of the picture, in screen pixels
 const FRAME = [[2, [0, 0, 0]], [1, [255, 64, 0]]];
 const STYLE = `
 .gsa-page { font: inherit; line-height: 1.5; max-width: 52rem; display: flex; flex-wrap: wrap; gap: 1rem 2rem }
-.gsa-page canvas { max-width: 100%; image-rendering: pixelated; cursor: crosshair }
+.gsa-page canvas { max-width: 100%; cursor: crosshair }
+.gsa-page canvas.gsa-squares { image-rendering: pixelated }
 .gsa-page canvas:focus-visible { outline: 3px solid #3b82f6; outline-offset: 2px }
 .gsa-page .gsa-left { flex: 0 1 ${SIDE + 8}px; min-width: 0 }
 .gsa-page .gsa-side { flex: 1 1 18rem; min-width: 0 }
@@ -15,7 +16,7 @@ const STYLE = `
 .gsa-page input { min-width: 0; width: 100% }
 .gsa-page p { margin: 0.4rem 0 }
 .gsa-page .gsa-bar { display: inline-block; width: 6rem; height: 0.8rem; vertical-align: middle }
-.gsa-page td { padding: 0 0.8rem 0 0; vertical-align: top; text-align: left }
+.gsa-page td, .gsa-page th { padding: 0 0.8rem 0 0; vertical-align: top; text-align: left }
 .gsa-page svg { width: 100%; max-width: 26rem; height: auto; display: block }`;
 
 const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
@@ -150,7 +151,7 @@ function predicted(scene, n) {
 }
 
 function dots(scene, view) {
-  const names = { viewBox: `0 0 340 ${20 * scene.classes.length + 16}`, role: "img" };
+  const settings = { viewBox: `0 0 340 ${20 * scene.classes.length + 16}`, role: "img" };
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   const add = (tag, settings, text = "") => {
     const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
@@ -174,7 +175,7 @@ function dots(scene, view) {
   const below = { y: 20 * scene.classes.length + 13, "font-size": 11, fill: "currentColor" };
   add("text", { x: 2, ...below }, "intensity: 0");
   add("text", { x: 257, "text-anchor": "end", ...below }, "255");
-  for (const [name, value] of Object.entries(names)) svg.setAttribute(name, value);
+  for (const [name, value] of Object.entries(settings)) svg.setAttribute(name, value);
   svg.setAttribute("aria-label", `Intensities of this pixel. ${said.join("; ")}`);
   return [svg, make("p", {}, said.join("; "))];
 }
@@ -186,7 +187,7 @@ function knockedOut(scene) {
     return values.length > 1 ? `${middle} (${low} to ${high})` : middle;
   };
   return scene.knock_outs.map(({ blanked, rows }) => {
-    const head = make("tr", {}, ...["", "accuracy", "AUROC"].map((name) => make("td", {}, name)));
+    const head = make("tr", {}, ...["", "accuracy", "AUROC"].map((name) => make("th", { scope: "col" }, name)));
     const lines = rows.map(([name, accuracy, auroc]) =>
       make("tr", {}, ...[name, spread(accuracy), spread(auroc)].map((text) => make("td", {}, text))));
     const table = make("table", {}, head, ...lines);
@@ -196,8 +197,10 @@ function knockedOut(scene) {
 
 function render({ model, el }) {
   const scene = new Scene(model.get("data"));
-  const view = { ...scene.start, label: null, right: null, mean: false, framed: false };
+  const view = { ...scene.start, label: null, right: null, framed: false };
+  // A picture larger than its place is made smaller, and not by leaving out pixels of the boundary.
   const canvas = make("canvas", {
+    class: Math.max(scene.width, scene.height) > SIDE ? "" : "gsa-squares",
     width: scene.width * scene.zoom, height: scene.height * scene.zoom, tabindex: 0, role: "application",
     "aria-label": "The map over the image. Click, or use the arrow keys, to choose a pixel",
   });
@@ -206,7 +209,7 @@ function render({ model, el }) {
   const pixel = make("div", { class: "gsa-pixel" });
   const control = (name, label, node, apply, shown) => {
     node.classList.add(`gsa-${name}`);
-    const output = make("output");
+    const output = make("output", { "aria-hidden": "true" }); // a slider's aria-valuetext says the same
     node.addEventListener("input", () => { apply(node); draw(); });
     return { node, output, shown, line: make("label", {}, make("span", {}, label), node, output) };
   };
@@ -215,8 +218,9 @@ function render({ model, el }) {
     node.value = value;
     return control(name, label, node, apply, shown);
   };
-  const menu = (name, label, options, apply) => {
-    const node = make("select", {}, ...options.map((option, value) => make("option", { value }, option)));
+  const menu = (name, label, options, apply, value = 0) => {
+    const node = make("select", {}, ...options.map((option, place) => make("option", { value: place }, option)));
+    node.value = value;
     return control(name, label, node, apply, () => "");
   };
   // A filter that nothing passes shows all, as in the panel.
@@ -238,7 +242,8 @@ function render({ model, el }) {
     ...(scene.probabilities ? [menu("right_filter", "predicted", ["all", "right", "wrong"],
       (node) => { view.right = [null, true, false][Number(node.value)]; refiltered(); })] : []),
     position,
-    menu("background", "under", ["image", "mean image"], (node) => { view.mean = node.value === "1"; }),
+    menu("background", "under", ["image", "mean image"],
+      (node) => { view.mean = node.value === "1"; }, Number(view.mean)),
     slider("opacity", "opacity", 0, 100, 1, view.opacity,
       (node) => { view.opacity = Number(node.value); }, () => `${view.opacity} %`),
     slider("threshold", "threshold", scene.ends[0], scene.ends[1], 10 ** -scene.digits, view.threshold,
@@ -251,15 +256,21 @@ function render({ model, el }) {
     canvas.getContext("2d").putImageData(scene.paint(view), 0, 0);
     const passing = chosen();
     const none = scene.passing(view).length ? "" : "; none passes the filters, so all are shown";
-    const place = `image ${scene.numbers[view.image]} (${passing.indexOf(view.image) + 1} of ${passing.length}${none}): `;
+    const among = `${passing.indexOf(view.image) + 1} of ${passing.length}${none}`;
+    const place = `image ${scene.numbers[view.image]} (${among}): `;
     const inside = `inside the line: ${(100 * scene.share(view)).toFixed(1)}% of the area`;
-    caption.replaceChildren(place, ...predicted(scene, view.image), make("br"),
+    const words = make("p", {}, place, ...predicted(scene, view.image), make("br"),
       `${inside}; effective area ${scene.areas[view.epoch]}`);
-    for (const { output, shown } of controls) output.textContent = shown();
+    // A screen reader says it again whenever it is replaced.
+    if (words.textContent !== caption.textContent) caption.replaceChildren(...words.childNodes);
+    for (const { node, output, shown } of controls) {
+      output.textContent = shown();
+      if (shown()) node.setAttribute("aria-valuetext", shown());
+    }
     if (!view.framed) return;
     const { weight, rank } = scene.rank(view);
-    const words = `weight ${weight.toFixed(Math.max(4, scene.digits))}, rank ${rank} of ${scene.pixels}`;
-    probe.textContent = `row ${view.row}, column ${view.column}: ${words}`;
+    const ranked = `weight ${weight.toFixed(Math.max(4, scene.digits))}, rank ${rank} of ${scene.pixels}`;
+    probe.textContent = `row ${view.row}, column ${view.column}: ${ranked}`;
     pixel.replaceChildren(...dots(scene, view));
   }
 
@@ -276,7 +287,7 @@ function render({ model, el }) {
   });
   canvas.addEventListener("keydown", (event) => {
     const steps = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-    if (!(event.key in steps)) return;
+    if (!(event.key in steps) || event.altKey || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
     const [down, across] = view.framed ? steps[event.key] : [0, 0]; // the first key shows where the pixel is
     move(view.row + down, view.column + across);

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from gsa_utils.arguments import bad_value, check_switch, check_whole
+from gsa_utils.arguments import at_home, bad_value, check_switch, check_whole
 from gsa_utils.evaluation.knockout import KnockOut, knock_out
 from gsa_utils.files import whole_file
 from gsa_utils.images import ImageSet
@@ -26,7 +26,7 @@ from gsa_utils.widgets.job import Job
 from gsa_utils.widgets.panel import CONTROLS, PICTURE, TABS, WIDE, Panel
 from gsa_utils.widgets.scene import Maps, Scene, knock_out_table
 from gsa_utils.widgets.standalone import MIME, fragment, page, page_data, with_still
-from gsa_utils.widgets.view import UNIT, View
+from gsa_utils.widgets.view import BLANKED, UNIT, View
 
 # Controls of a field of the view by its name: sliders, and menus.
 AS_THEY_ARE, MENUS = ("opacity", "row", "column"), ("background", "blanked", "other")
@@ -293,16 +293,18 @@ class MapInspector(Panel):
         Raises:
             ValueError: another ending; a number below 1.
         """
-        path, view = Path(path), self.view
+        path, view = at_home("path", path), self.view
         if path.suffix != ".html":
             raise bad_value("path", str(path), "an ending of .html")
         check_whole("images", images, 1)
         check_whole("epochs", epochs, 1)
         results = {}
-        for blanked in range(2) if knock_outs and self.scene.model is not None else ():
-            one = replace(view, blanked=blanked)
-            result = knock_out(self.scene.model, self.scene.image_set, self.scene.mask(one))
-            results[self.scene.blanked_in_words(one)] = result
+        for kind in ("above", "below") if knock_outs and self.scene.model is not None else ():
+            one = replace(view, blanked=BLANKED.index(kind))
+            mask = self.scene.mask(one)
+            if mask.any() and not mask.all():  # else there is nothing to compare with
+                words = self.scene.blanked_in_words(one)
+                results[words] = knock_out(self.scene.model, self.scene.image_set, mask)
         part = fragment(page_data(self.scene, view, images, epochs, results), "inspector")
         with whole_file(path) as file:
             file.write(page(part, "What the map weights", self.summary()).encode())

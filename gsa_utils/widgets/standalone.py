@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from gsa_utils.plots.style import WEIGHTS, alternative
-from gsa_utils.widgets.view import UNIT, View
+from gsa_utils.widgets.view import BACKGROUNDS, UNIT, View
 
 if TYPE_CHECKING:  # with scikit-learn: 70 MB that a still picture does not need
     from gsa_utils.evaluation.knockout import KnockOut
     from gsa_utils.widgets.scene import Scene
 
+EXPORT = "export default { render };\n"  # in a page the script is not imported
 SCRIPT = Path(__file__).with_name("inspector.js")
 # In an output of a notebook: front ends that don't know it show another part of the output, the site shows this.
 MIME = "application/vnd.gsa-inspector+html"
@@ -35,7 +36,9 @@ FRAGMENT = """<div id="{name}" class="gsa-inspector-page"></div>
 <script type="module">
 {script}
 const data = {data};
-render({{ model: {{ get: () => data }}, el: document.getElementById("{name}") }});
+// A panel may be shown twice in one notebook, by the same name: each script draws into the first that is still empty.
+const places = Array.from(document.querySelectorAll('[id="{name}"]'));
+render({{ model: {{ get: () => data }}, el: places.find((place) => !place.hasChildNodes()) }});
 </script>
 <noscript>The inspector needs JavaScript.</noscript>
 """
@@ -54,7 +57,9 @@ def with_still(widget: object, picture: bytes, text: str, alt: str) -> tuple[dic
 def opening_view(scene: "Scene") -> View:
     """The kept map over the first image, the threshold at its average, the pixel of most weight."""
     row, column = divmod(int(scene.maps[scene.kept_epoch].argmax()), scene.size[1])
-    return View(0, 0, 50, round(scene.boundary * UNIT), scene.kept_epoch, row, column, 0, 0, 0, 0, 0, 0)
+    shown = {"threshold": round(scene.boundary * UNIT), "epoch": scene.kept_epoch, "row": row, "column": column}
+    rest = dict.fromkeys(("image", "background", "blanked", "top", "bottom", "left", "right", "other"), 0)
+    return View(opacity=50, **shown, **rest)
 
 
 def page_data(
@@ -82,9 +87,9 @@ def page_data(
         "labels": image_set.labels[numbers].tolist(),
         "numbers": numbers,
         "of_images": len(image_set),
-        "images": _text(image_set.images[numbers].to(torch.uint8)),
-        "mean": _text(scene.mean_image.to(torch.uint8)),
-        "maps": _text(torch.stack([scene.maps[epoch] for epoch in shown])),
+        "images": _base64(image_set.images[numbers].to(torch.uint8)),
+        "mean": _base64(scene.mean_image.to(torch.uint8)),
+        "maps": _base64(torch.stack([scene.maps[epoch] for epoch in shown])),
         "epochs": [epoch + 1 for epoch in shown],
         "of_epochs": len(scene.maps),
         "map_of": map_of,
@@ -98,6 +103,7 @@ def page_data(
         "start": {
             "image": numbers.index(view.image),
             "epoch": shown.index(view.epoch),
+            "mean": BACKGROUNDS[view.background] == "mean image",
             "opacity": view.opacity,
             "threshold": view.weight,
             "row": view.row,
@@ -111,7 +117,7 @@ def fragment(data: Mapping[str, object], name: str) -> str:
 
     Names of classes go through JSON, in which "<" is written so that no tag can begin; the script shows them as text.
     """
-    script = SCRIPT.read_text(encoding="utf-8").partition("export default")[0]
+    script = SCRIPT.read_text(encoding="utf-8").removesuffix(EXPORT)
     return FRAGMENT.format(name=name, script=script, data=json.dumps(data).replace("<", "\\u003c"))
 
 
@@ -120,10 +126,15 @@ def page(part: str, title: str, words: str) -> str:
 
 
 def _some(most: int, always: int, count: int, first: Sequence[int]) -> list[int]:
-    """At most so many of `count` numbers: one for certain, up to a third of those first, the rest evenly spread."""
-    chosen = dict.fromkeys([always, *first[: max(most // 3, 1)]])
-    spread = np.linspace(0, count - 1, num=min(most, count)).round().astype(int).tolist()
-    return sorted(list(dict.fromkeys([*chosen, *spread]))[:most])
+    """At most so many of `count` numbers: one for certain, up to a third of those first, others, all evenly spread."""
+    chosen = {always, *_spread(first, min(max(most // 3, 1), most - 1))}
+    others = [number for number in range(count) if number not in chosen]
+    return sorted([*chosen, *_spread(others, most - len(chosen))])
+
+
+def _spread(numbers: Sequence[int], most: int) -> list[int]:
+    places = np.linspace(0, len(numbers) - 1, num=min(most, len(numbers))).round().astype(int)
+    return [numbers[place] for place in places]
 
 
 def _rows(result: "KnockOut") -> list[tuple[str, list[float], list[float]]]:
@@ -133,5 +144,5 @@ def _rows(result: "KnockOut") -> list[tuple[str, list[float], list[float]]]:
     ]
 
 
-def _text(values: Tensor) -> str:
+def _base64(values: Tensor) -> str:
     return base64.b64encode(np.ascontiguousarray(values.cpu().numpy()).tobytes()).decode()

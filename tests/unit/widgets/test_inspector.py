@@ -20,7 +20,7 @@ from gsa_utils.evaluation.maps import effective_area
 from gsa_utils.plots.overlay import png
 from gsa_utils.widgets import inspector as inspector_module
 from gsa_utils.widgets.panel import CONTROLS, PICTURE, PICTURES, TABS, TEXTS
-from gsa_utils.widgets.standalone import MIME
+from gsa_utils.widgets.standalone import MIME, page_data
 from gsa_utils.widgets.view import UNIT, View
 
 TRAIN, VALID = (make_phantom("phantom-chest", count, 16, seed=seed) for seed, count in enumerate((40, 30)))
@@ -525,6 +525,27 @@ def test_images_are_left_in_the_notebook_only_where_that_was_asked_for(panel, ru
     assert "render(" in data[MIME]
     with pytest.raises(ValueError, match="portable: got 'yes'"):
         MapInspector(run, VALID, portable="yes")
+
+
+def test_a_page_holds_images_from_the_whole_set_mistakes_and_the_one_that_is_shown(panel):
+    panel.position.value = 3
+    data = page_data(panel.scene, panel.view, 12, 2)
+    numbers, wrong = data["numbers"], panel.scene.passing(None, right=False)
+    assert len(numbers) == len(set(numbers)) == 12
+    assert 3 in numbers
+    assert numbers[0] < 3
+    assert numbers[-1] > 26
+    assert len(set(numbers) & set(wrong)) >= 4
+    assert data["epochs"] == [1, 3]
+    assert page_data(panel.scene, panel.view, 1, 1)["numbers"] == [3]
+
+
+def test_a_knock_out_of_no_pixel_or_of_all_is_left_out_of_a_page(panel, tmp_path):
+    panel.threshold.value = panel.threshold.max
+    text = panel.export_html(tmp_path / "map.html", images=2, epochs=1).read_text()
+    assert '"knock_outs": []' in text
+    with pytest.raises(ValueError, match="path: got .*expected an ending of .html"):
+        panel.export_html(tmp_path / "map.htm")
 
 
 # ---------------------------------------------------------------- nothing grows
