@@ -251,7 +251,7 @@ def test_a_pytorch_that_is_too_old_is_said_in_one_sentence_and_another_package_i
     launch.prepare()
     assert "and left as they are: ipywidgets 7.7.1 (>=8.1.5)" in capsys.readouterr().out
     versions["torch"] = "2.1.0+cu118"
-    with pytest.raises(launch.Stop, match=r"PyTorch is too old here: torch 2.1.0\+cu118 \(>=2.6\), ipywidgets"):
+    with pytest.raises(launch.Stop, match=r"PyTorch is too old here: torch 2.1.0\+cu118 \(>=2.8\), ipywidgets"):
         launch.prepare()
 
 
