@@ -29,20 +29,20 @@ TRAIN, VALID = (make_phantom("phantom-chest", count, 16, seed=seed) for seed, co
 FEATURES = torch.randn(1, 8, 16, 16, generator=torch.Generator().manual_seed(0))
 
 
-def trained(attention, epochs=3):
-    torch.manual_seed(0)
-    model = attend(build_backbone("small", 1, 2, 16), attention)
+def trained(attention, *arguments, epochs=3):
+    torch.manual_seed(0)  # before the attention is made, too: else it is another in another order of the tests
+    model = attend(build_backbone("small", 1, 2, 16), attention(*arguments))
     return fit(model, TRAIN, VALID, epochs=epochs, progress=False)
 
 
 @pytest.fixture(scope="module")
 def run():
-    return trained(GlobalSpatialAttention(FEATURES))
+    return trained(GlobalSpatialAttention, FEATURES)
 
 
 @pytest.fixture(scope="module")
 def free():
-    return trained(FreeMap(16))
+    return trained(FreeMap, 16)
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_a_control_of_the_picture_changes_it_to_what_the_view_says(panel, contro
 
 def test_the_threshold_moves_the_boundary_and_the_share_of_the_area(panel, run):
     before = panel.picture.value
-    weight = run.maps[run.kept_epoch].median().item()
+    weight = run.maps[run.kept_epoch].quantile(0.25).item()  # not the median: as many pixels may be above the average
     panel.threshold.value = weight
     inside = run.maps[run.kept_epoch] >= round(weight * UNIT) / UNIT
     assert f"inside the line: {inside.float().mean():.1%} of the area" in panel.caption.value
