@@ -3,6 +3,7 @@
 Lessons appear as they are committed, executed; the reference is made from the package's docstrings.
 """
 
+import html
 import json
 import re
 import sys
@@ -64,7 +65,9 @@ def as_page(text: str) -> str:
             cell["source"] = local("".join(cell["source"]))
         for output in cell.get("outputs", []):
             if inspector := output.get("data", {}).get(INSPECTOR):
-                output["data"]["text/html"] = inspector
+                still, alt = output["data"]["image/png"], html.escape(output["metadata"]["image/png"]["alt"])
+                image = f'<img alt="{alt}" src="data:image/png;base64,{"".join(still).strip()}">'
+                output["data"]["text/html"] = f"{''.join(inspector)}<noscript>{image}</noscript>"
         kinds = [output.get("metadata", {}).get("image/png", {}) for output in cell.get("outputs", [])]
         if alts := [kind["alt"] for kind in kinds if "alt" in kind]:
             cell["metadata"]["mystnb"] = {"image": {"alt": " ".join(alts)}}

@@ -91,7 +91,7 @@ def save_model(
 def _check_written(path: object, metrics: object, reader: object, licence: object) -> None:
     """Raise a ValueError unless these can be the name of a file and what stands in its card."""
     check_path("path", path)
-    if Path(path).name in ("", "..") or "\0" in str(path):
+    if Path(path).name in ("", ".."):
         raise bad_value("path", describe(path), "the path of a file")
     if metrics is not None:
         values = metrics.values() if isinstance(metrics, Mapping) else [None]

@@ -21,9 +21,7 @@ def compare(
     try:
         came = answer()
     except NotImplementedError as error:
-        if not untouched(error):
-            raise WrongAnswer(f"Exercise {exercise}: {error}") from error
-        print(f"Exercise {exercise}: not started yet. The notebook runs on.")
+        not_begun(exercise, error)
         return False
     said = f"Exercise {exercise}: "
     if came is None:
@@ -42,6 +40,17 @@ def compare(
         if came.shape == value.shape and torch.allclose(came, value, rtol=1e-3, atol=1e-4, equal_nan=True):
             raise WrongAnswer(said + mistake)
     raise WrongAnswer(said + _unlike(came, right.double(), answer))
+
+
+def not_begun(exercise: str, error: NotImplementedError) -> None:
+    """Say so, and that the notebook runs on.
+
+    Raises:
+        WrongAnswer: the answer was begun, and this is an error of torch's in it.
+    """
+    if not untouched(error):
+        raise WrongAnswer(f"Exercise {exercise}: {error}") from error
+    print(f"Exercise {exercise}: not started yet. The notebook runs on.")
 
 
 def untouched(error: Exception) -> bool:

@@ -23,7 +23,7 @@ from gsa_utils.own.images import Found, read_images
 from gsa_utils.own.verdicts import Alignment, check_alignment, gain_sentence, shortcut_alarm
 from gsa_utils.study.comparison import FoldDifference
 from gsa_utils.widgets.scene import Scene
-from gsa_utils.widgets.standalone import fragment, opening_view, page_data
+from gsa_utils.widgets.standalone import fragment, page_data
 
 MEDICAL = (
     "For research and teaching. This is not a medical device, and nothing here is a diagnosis. The images stay on this "
@@ -182,7 +182,7 @@ def _inspector(examined: Examined) -> str:
     means = torch.stack([whole.images[whole.labels == label].float().mean(dim=0) for label in labels])
     classes = ImageSet(means.round().to(torch.uint8), labels, whole.class_names)
     scene = Scene(list(examined.maps), classes, {}, wide=400)
-    return fragment(page_data(scene, opening_view(scene), len(labels), FOLDS, map_of="training"), "map")
+    return fragment(page_data(scene, scene.opening(), len(labels), FOLDS, map_of="training"), "map")
 
 
 def _as_large(weights: Float[Tensor, "h w"], image: Float[Tensor, "height width"]) -> Float[Tensor, "height width"]:

@@ -151,14 +151,14 @@ function predicted(scene, n) {
 }
 
 function dots(scene, view) {
-  const settings = { viewBox: `0 0 340 ${20 * scene.classes.length + 16}`, role: "img" };
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  const add = (tag, settings, text = "") => {
+  const drawn = (tag, settings, text = "") => {
     const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
     for (const [name, value] of Object.entries(settings)) node.setAttribute(name, value);
     node.textContent = text;
-    svg.append(node);
+    return node;
   };
+  const svg = drawn("svg", { viewBox: `0 0 340 ${20 * scene.classes.length + 16}`, role: "img" });
+  const add = (...given) => svg.append(drawn(...given));
   const values = scene.intensities(view), said = [];
   scene.classes.forEach((name, label) => {
     const own = values.filter((_, n) => scene.labels[n] === label), y = 20 * label + 10;
@@ -175,7 +175,6 @@ function dots(scene, view) {
   const below = { y: 20 * scene.classes.length + 13, "font-size": 11, fill: "currentColor" };
   add("text", { x: 2, ...below }, "intensity: 0");
   add("text", { x: 257, "text-anchor": "end", ...below }, "255");
-  for (const [name, value] of Object.entries(settings)) svg.setAttribute(name, value);
   svg.setAttribute("aria-label", `Intensities of this pixel. ${said.join("; ")}`);
   return [svg, make("p", {}, said.join("; "))];
 }
@@ -207,16 +206,16 @@ function render({ model, el }) {
   const caption = make("p", { class: "gsa-caption", "aria-live": "polite" });
   const probe = make("p", { class: "gsa-probe", "aria-live": "polite" });
   const pixel = make("div", { class: "gsa-pixel" });
-  const control = (name, label, node, apply, shown) => {
+  const control = (name, label, node, apply, says) => {
     node.classList.add(`gsa-${name}`);
     const output = make("output", { "aria-hidden": "true" }); // a slider's aria-valuetext says the same
     node.addEventListener("input", () => { apply(node); draw(); });
-    return { node, output, shown, line: make("label", {}, make("span", {}, label), node, output) };
+    return { node, output, says, line: make("label", {}, make("span", {}, label), node, output) };
   };
-  const slider = (name, label, min, max, step, value, apply, shown) => {
+  const slider = (name, label, min, max, step, value, apply, says) => {
     const node = make("input", { type: "range", min, max, step });
     node.value = value;
-    return control(name, label, node, apply, shown);
+    return control(name, label, node, apply, says);
   };
   const menu = (name, label, options, apply, value = 0) => {
     const node = make("select", {}, ...options.map((option, place) => make("option", { value: place }, option)));
@@ -254,18 +253,18 @@ function render({ model, el }) {
 
   function draw() {
     canvas.getContext("2d").putImageData(scene.paint(view), 0, 0);
-    const passing = chosen();
-    const none = scene.passing(view).length ? "" : "; none passes the filters, so all are shown";
-    const among = `${passing.indexOf(view.image) + 1} of ${passing.length}${none}`;
+    const passing = scene.passing(view), shown = passing.length ? passing : everything;
+    const none = passing.length ? "" : "; none passes the filters, so all are shown";
+    const among = `${shown.indexOf(view.image) + 1} of ${shown.length}${none}`;
     const place = `image ${scene.numbers[view.image]} (${among}): `;
     const inside = `inside the line: ${(100 * scene.share(view)).toFixed(1)}% of the area`;
     const words = make("p", {}, place, ...predicted(scene, view.image), make("br"),
       `${inside}; effective area ${scene.areas[view.epoch]}`);
     // A screen reader says it again whenever it is replaced.
     if (words.textContent !== caption.textContent) caption.replaceChildren(...words.childNodes);
-    for (const { node, output, shown } of controls) {
-      output.textContent = shown();
-      if (shown()) node.setAttribute("aria-valuetext", shown());
+    for (const { node, output, says } of controls) {
+      output.textContent = says();
+      if (says()) node.setAttribute("aria-valuetext", says());
     }
     if (!view.framed) return;
     const { weight, rank } = scene.rank(view);

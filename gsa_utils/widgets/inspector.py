@@ -83,10 +83,9 @@ class MapInspector(Panel):
         self.portable = portable
         self.knocked_out: KnockOut | None = None
         self._job: Job | None = None
-        kept, step = self.scene.maps[self.scene.kept_epoch], self.threshold.step
-        self.epoch.value = self.scene.kept_epoch + 1
-        self.threshold.value = round(self.scene.boundary / step) * step
-        self.row.value, self.column.value = divmod(int(kept.argmax()), self.scene.size[1])
+        opening = self.scene.opening()
+        self.epoch.value, self.threshold.value = opening.epoch + 1, opening.weight
+        self.row.value, self.column.value = opening.row, opening.column
         self._quiet = False  # while several controls are set at once
         self._cursor: int | None = None  # the epoch that the loss curve shows
         self._compared: tuple[int, str] | None = None  # the epoch and the run that the comparison shows
@@ -274,7 +273,7 @@ class MapInspector(Panel):
 
     def save(self, path: str | Path) -> Path:
         """Write this view as the kind of file that the ending says: .png, .svg or .pdf."""
-        path = Path(path)
+        path = at_home("path", path)
         if path.suffix not in (".png", ".svg", ".pdf"):
             raise bad_value("path", str(path), "an ending of .png, .svg or .pdf")
         self.figure().savefig(path)

@@ -24,7 +24,7 @@ from gsa_utils.plots import overlay as pictures
 from gsa_utils.plots.scores import loss_axis, losses
 from gsa_utils.plots.style import DIFFERENCES
 from gsa_utils.training.state import TrainingRun, weight_maps
-from gsa_utils.widgets.view import BLANKED, View, decimals
+from gsa_utils.widgets.view import BLANKED, UNIT, View, decimals
 
 # A run, one plain map, or one an epoch, the last of which is kept.
 Maps = TrainingRun | Float[Tensor, "_ _"] | Sequence[Float[Tensor, "_ _"]]
@@ -94,6 +94,13 @@ class Scene:
         step = 10**-digits
         low, high = math.floor(self.limits[0] / step), math.ceil(self.limits[1] / step)
         return low * step, max(high, low + 1) * step, digits
+
+    def opening(self) -> View:
+        """The kept map over the first image, the threshold at its average, the pixel of most weight, no rectangle."""
+        row, column = divmod(int(self.maps[self.kept_epoch].argmax()), self.size[1])
+        threshold = round(round(self.boundary, self.thresholds[2]) * UNIT)
+        shown = {"image": 0, "background": 0, "opacity": 50, "threshold": threshold, "epoch": self.kept_epoch}
+        return View(**shown, row=row, column=column, blanked=0, top=0, bottom=0, left=0, right=0, other=0)
 
     def missing(self) -> str:
         """What is not shown for want of something, in words; empty for a run."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gsa_utils.plots.style import WEIGHTS, alternative
-from gsa_utils.widgets.view import BACKGROUNDS, UNIT, View
+from gsa_utils.widgets.view import BACKGROUNDS, View
 
 if TYPE_CHECKING:  # with scikit-learn: 70 MB that a still picture does not need
     from gsa_utils.evaluation.knockout import KnockOut
@@ -30,6 +30,7 @@ PAGE = """<!doctype html>
 <style>:root {{ color-scheme: light dark }} body {{ font: 16px/1.5 system-ui, sans-serif; margin: 2rem }}</style>
 </head><body><h1>{title}</h1><p>{words}</p>
 {fragment}
+<noscript>The inspector needs JavaScript.</noscript>
 </body></html>
 """
 FRAGMENT = """<div id="{name}" class="gsa-inspector-page"></div>
@@ -40,7 +41,6 @@ const data = {data};
 const places = Array.from(document.querySelectorAll('[id="{name}"]'));
 render({{ model: {{ get: () => data }}, el: places.find((place) => !place.hasChildNodes()) }});
 </script>
-<noscript>The inspector needs JavaScript.</noscript>
 """
 
 
@@ -52,14 +52,6 @@ def with_still(widget: object, picture: bytes, text: str, alt: str) -> tuple[dic
     view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
     still = {"image/png": base64.b64encode(picture).decode(), "text/plain": text}
     return {"application/vnd.jupyter.widget-view+json": view} | still, alternative(alt)
-
-
-def opening_view(scene: "Scene") -> View:
-    """The kept map over the first image, the threshold at its average, the pixel of most weight."""
-    row, column = divmod(int(scene.maps[scene.kept_epoch].argmax()), scene.size[1])
-    shown = {"threshold": round(scene.boundary * UNIT), "epoch": scene.kept_epoch, "row": row, "column": column}
-    rest = dict.fromkeys(("image", "background", "blanked", "top", "bottom", "left", "right", "other"), 0)
-    return View(opacity=50, **shown, **rest)
 
 
 def page_data(

@@ -38,6 +38,17 @@ def chromium():
         pytest.skip(f"no browser test without {' and '.join(missing)}")
 
 
+@pytest.fixture(scope="module")
+def browser():
+    """For pages that need no server of Jupyter's."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=front_end.CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
 @pytest.fixture(scope="session")
 def lesson(tmp_path_factory):
     """Lesson 06 as a file, with the parameters of SMALL, slow knock-outs, and a marker at the end."""

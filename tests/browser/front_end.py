@@ -246,6 +246,17 @@ class Watched:
         raise AssertionError(f"waited {seconds} s for {what}")
 
 
+def open_tab(browser: object, address: str, here: str, **settings: object) -> tuple[object, list[str]]:
+    """A page that needs nobody, and what went wrong on it: errors, failed requests, requests to other than `here`."""
+    tab = browser.new_page(**settings)
+    wrong = Watched(tab).errors
+    tab.on("requestfailed", lambda request: wrong.append(request.url))
+    mine = (here, "data:", "blob:")
+    tab.on("request", lambda request: None if request.url.startswith(mine) else wrong.append(request.url))
+    tab.goto(address, wait_until="load")
+    return tab, wrong
+
+
 @contextlib.contextmanager
 def open_page(address: str, width: int = 1280, height: int = 2400) -> Iterator[Watched]:
     """The page in a new Chromium without a profile; tall, because Lab drops cells that are out of sight."""

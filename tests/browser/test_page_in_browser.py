@@ -11,13 +11,12 @@ import front_end
 import numpy as np
 import pytest
 import torch
-from playwright.sync_api import sync_playwright
 
 from gsa_utils import GlobalSpatialAttention, ImageSet, MapInspector, attend, build_backbone, fit, make_phantom
 from gsa_utils.export.report import Section, write_report
 from gsa_utils.widgets.panel import PICTURE
 from gsa_utils.widgets.scene import Scene
-from gsa_utils.widgets.standalone import fragment, opening_view, page_data
+from gsa_utils.widgets.standalone import fragment, page_data
 
 TRAIN, VALID = (make_phantom("phantom-chest", count, 16, seed=seed) for seed, count in enumerate((40, 30)))
 SLIDERS = {"opacity": 20, "threshold": 1.02, "epoch": 1, "position": 7}
@@ -44,22 +43,14 @@ def panel(trained, exported):
     trained.view = view
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=front_end.CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
+def opened(browser, path, **settings):
+    """A page from a file, which asks for nothing but itself."""
+    return front_end.open_tab(browser, path.as_uri(), path.as_uri(), **settings)
 
 
 @pytest.fixture
 def page(browser, exported):
-    """The exported page; nothing may fail, and nothing may be fetched but the page itself."""
-    wrong, tab = [], browser.new_page(viewport={"width": 1000, "height": 900})
-    tab.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-    tab.on("pageerror", lambda error: wrong.append(str(error)))
-    tab.on("request", lambda request: wrong.append(request.url) if request.url != exported.as_uri() else None)
-    tab.goto(exported.as_uri())
+    tab, wrong = opened(browser, exported, viewport={"width": 1000, "height": 900})
     yield tab
     tab.close()
     assert wrong == []
@@ -132,8 +123,7 @@ def test_what_the_knock_outs_found_is_there(page, panel):
 
 
 def test_it_is_labelled_and_fits_a_phone_and_the_dark(browser, exported):
-    tab = browser.new_page(viewport={"width": 390, "height": 800}, color_scheme="dark")
-    tab.goto(exported.as_uri())
+    tab, wrong = opened(browser, exported, viewport={"width": 390, "height": 800}, color_scheme="dark")
     assert tab.evaluate("document.documentElement.scrollWidth") <= 390
     for control in tab.locator("input, select").all():
         assert control.evaluate("node => node.closest('label').textContent.trim()")
@@ -141,6 +131,7 @@ def test_it_is_labelled_and_fits_a_phone_and_the_dark(browser, exported):
     front_end.SHOTS.mkdir(parents=True, exist_ok=True)
     tab.locator("canvas").click()
     tab.screenshot(path=front_end.SHOTS / "page_phone_dark.png", full_page=True)
+    assert wrong == []
     tab.close()
 
 
@@ -149,13 +140,11 @@ def test_in_a_report_it_shows_maps_of_folds_and_class_names_stay_text(browser, t
     classes = ImageSet(VALID.images[:2], torch.arange(2), [name, "other"])
     maps = [torch.rand(16, 16, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
     scene = Scene(maps, classes, {}, wide=400)
-    part = fragment(page_data(scene, opening_view(scene), 2, 3, map_of="fold"), "map")
+    part = fragment(page_data(scene, scene.opening(), 2, 3, map_of="fold"), "map")
     write_report(tmp_path / "report.html", "A report", [Section("Where does it look?", inspector=part)])
-    wrong, tab = [], browser.new_page()
-    tab.on("pageerror", lambda error: wrong.append(str(error)))
-    tab.goto((tmp_path / "report.html").as_uri())
+    tab, wrong = opened(browser, tmp_path / "report.html")
     slide(tab, "epoch", 0)
-    view = replace(opening_view(scene), epoch=0)
+    view = replace(scene.opening(), epoch=0)
     assert np.array_equal(painted(tab), scene.picture(view, PICTURE))
     assert "fold" in tab.locator(".gsa-page").inner_text()
     assert f"of class {name}, not predicted" in tab.locator(".gsa-caption").inner_text()

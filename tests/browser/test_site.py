@@ -11,7 +11,6 @@ from urllib.parse import unquote
 
 import front_end
 import pytest
-from playwright.sync_api import sync_playwright
 
 from gsa_utils.widgets.standalone import MIME as INSPECTOR
 
@@ -46,25 +45,10 @@ def address():
         server.shutdown()
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=front_end.CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
-
-
 def visit(browser, address, page, width=1280, scheme="light"):
     """The opened page, and what went wrong: failed or outside requests, errors on the console."""
-    wrong = []
-    tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    tab.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-    tab.on("pageerror", lambda error: wrong.append(str(error)))
-    tab.on("requestfailed", lambda request: wrong.append(request.url))
-    here = (address, "data:", "blob:")
-    tab.on("request", lambda request: None if request.url.startswith(here) else wrong.append(request.url))
-    tab.goto(address + page, wait_until="load")
-    return tab, wrong
+    settings = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme}
+    return front_end.open_tab(browser, address + page, address, **settings)
 
 
 @pytest.mark.parametrize("lesson", sorted(page for page in PAGES if page.startswith("notebooks/")))

@@ -56,7 +56,7 @@ def test_those_who_cannot_see_a_figure_find_its_sentence_in_vs_code_and_in_what_
     """And on the site (tests/browser/test_site.py); JupyterLab has no place for it, captions below say the same."""
     shown = figures(lesson)
     assert all(output.metadata["vscode_altText"] == output.metadata["image/png"]["alt"] for output in shown)
-    alts = [output.metadata["image/png"]["alt"] for output in shown if MIME not in output.data]
+    alts = [output.metadata["image/png"]["alt"] for output in shown]
     exporter = HTMLExporter(template_name="gsa", extra_template_basedirs=[str(lesson.parent / "templates")])
     page, _ = exporter.from_filename(str(lesson))
     script = SCRIPT.read_text(encoding="utf-8").partition("export default")[0]
