@@ -173,8 +173,8 @@ def side_by_side(*pictures: RGB, gap: int = 8) -> RGB:
     return np.concatenate([part for picture in pictures for part in (picture, white)][:-1], axis=1)
 
 
-def png(picture: RGB, compress_level: int = 1) -> bytes:
+def png(picture: RGB) -> bytes:
     """As a PNG file, written fast rather than small: it goes to a browser on the same machine."""
     file = BytesIO()
-    Image.fromarray(picture).save(file, "png", compress_level=compress_level)
+    Image.fromarray(picture).save(file, "png", compress_level=1)
     return file.getvalue()

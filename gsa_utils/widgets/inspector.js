@@ -1,14 +1,9 @@
 // The inspector of a learned map where no kernel runs: on the site, in a report, in an exported page.
 //
-// render({ model, el }) is the entry point of anywidget, so the same file can be driven by a kernel; in a page,
-// model.get("data") is what standalone.py wrote. It paints as gsa_utils/plots/overlay.py does, to the same pixels.
+// In a page it stands behind picture.js, which paints; its data are what standalone.py wrote.
 
-const SIDE = 352; // about the longer side of the picture, in screen pixels
-const FRAME = [[2, [0, 0, 0]], [1, [255, 64, 0]]];
 const STYLE = `
 .gsa-page { font: inherit; line-height: 1.5; max-width: 52rem; display: flex; flex-wrap: wrap; gap: 1rem 2rem }
-.gsa-page canvas { max-width: 100%; cursor: crosshair }
-.gsa-page canvas.gsa-squares { image-rendering: pixelated }
 .gsa-page canvas:focus-visible { outline: 3px solid #3b82f6; outline-offset: 2px }
 .gsa-page .gsa-left { flex: 0 1 ${SIDE + 8}px; min-width: 0 }
 .gsa-page .gsa-side { flex: 1 1 18rem; min-width: 0 }
@@ -19,7 +14,7 @@ const STYLE = `
 .gsa-page td, .gsa-page th { padding: 0 0.8rem 0 0; vertical-align: top; text-align: left }
 .gsa-page svg { width: 100%; max-width: 26rem; height: auto; display: block }`;
 
-const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+const decoded = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 
 function make(tag, settings = {}, ...children) {
   const node = document.createElement(tag);
@@ -28,41 +23,23 @@ function make(tag, settings = {}, ...children) {
   return node;
 }
 
-// As NumPy rounds: a half to the even neighbour.
-function rint(x) {
-  const floor = Math.floor(x), rest = x - floor;
-  return rest < 0.5 || (rest === 0.5 && floor % 2 === 0) ? floor : floor + 1;
-}
-
-function interpolate(x, [low, middle, high]) {
-  if (x <= low) return 0;
-  if (x >= high) return 255;
-  return x < middle ? (127.5 / (middle - low)) * (x - low) : (127.5 / (high - middle)) * (x - middle) + 127.5;
-}
-
 class Scene {
   constructor(data) {
     Object.assign(this, data);
     [this.height, this.width] = data.size;
     this.pixels = this.height * this.width;
-    this.images = bytes(data.images);
-    this.mean = bytes(data.mean);
-    this.maps = new Float32Array(bytes(data.maps).buffer);
-    this.colours = bytes(data.colours);
-    this.zoom = Math.max(1, Math.floor(SIDE / Math.max(this.height, this.width)));
+    this.images = decoded(data.images);
+    this.mean = decoded(data.mean);
+    this.maps = new Float32Array(decoded(data.maps).buffer);
+    this.colours = decoded(data.colours);
   }
 
   map(view) {
     return this.maps.subarray(view.epoch * this.pixels, (view.epoch + 1) * this.pixels);
   }
 
-  inside(view) {
-    const threshold = Math.fround(view.threshold); // weights are 32-bit floats, and NumPy compares them as such
-    return Uint8Array.from(this.map(view), (weight) => weight >= threshold);
-  }
-
   share(view) {
-    return this.inside(view).reduce((sum, one) => sum + one, 0) / this.pixels;
+    return inside(this.map(view), view.threshold).reduce((sum, one) => sum + one, 0) / this.pixels;
   }
 
   // Of the pixel in each image of the page: the mean of its channels.
@@ -92,52 +69,15 @@ class Scene {
     return row.indexOf(Math.max(...row));
   }
 
-  paint(view) {
-    const { zoom, width, height, pixels, channels } = this;
-    const opacity = view.opacity / 100, map = this.map(view), wide = width * zoom;
-    const under = view.mean ? this.mean : this.images.subarray(view.image * channels * pixels);
-    const rgb = new Uint8ClampedArray(wide * height * zoom * 4).fill(255);
-    for (let p = 0; p < pixels; p++) {
-      const colour = 3 * rint(interpolate(map[p], this.scale));
-      for (let k = 0; k < 3; k++) {
-        const grey = under[(channels === 3 ? k : 0) * pixels + p];
-        const value = Math.floor(grey * (1 - opacity)) + rint(this.colours[colour + k] * opacity);
-        const row = Math.floor(p / width) * zoom, column = (p % width) * zoom;
-        for (let y = row; y < row + zoom; y++)
-          for (let x = column; x < column + zoom; x++) rgb[4 * (y * wide + x) + k] = value;
-      }
-    }
-    const dot = (y, x, colour) => {
-      if (y < 0 || x < 0 || y >= height * zoom || x >= wide) return;
-      for (let k = 0; k < 3; k++) rgb[4 * (y * wide + x) + k] = colour[k];
+  // What the picture shows.
+  picture(view) {
+    const one = this.channels * this.pixels, weights = this.map(view);
+    return {
+      under: view.mean ? this.mean : this.images.subarray(view.image * one, (view.image + 1) * one),
+      outlined: inside(weights, view.threshold),
+      framed: view.framed ? [view.row, view.column] : null,
+      ...{ weights, colours: this.colours, scale: this.scale, opacity: view.opacity },
     };
-    this.outline(this.inside(view), dot);
-    if (view.framed)
-      for (const [grow, colour] of FRAME)
-        this.frame(view.row * zoom - grow, view.column * zoom - grow, zoom + 2 * grow, colour, dot);
-    return new ImageData(rgb, wide, height * zoom);
-  }
-
-  outline(inside, dot) {
-    const { zoom, width, height } = this;
-    for (const [offset, grey] of [[0, 255], [-1, 0]])
-      for (let r = 1; r < height; r++)
-        for (let c = 0; c < width; c++)
-          if (inside[r * width + c] !== inside[(r - 1) * width + c])
-            for (let x = 0; x < zoom; x++) dot(r * zoom + offset, c * zoom + x, [grey, grey, grey]);
-    for (const [offset, grey] of [[0, 255], [-1, 0]])
-      for (let c = 1; c < width; c++)
-        for (let r = 0; r < height; r++)
-          if (inside[r * width + c] !== inside[r * width + c - 1])
-            for (let y = 0; y < zoom; y++) dot(r * zoom + y, c * zoom + offset, [grey, grey, grey]);
-  }
-
-  frame(row, column, length, colour, dot) {
-    const top = Math.max(row, 0), left = Math.max(column, 0);
-    const bottom = Math.min(row + length, this.height * this.zoom) - 1;
-    const right = Math.min(column + length, this.width * this.zoom) - 1;
-    for (let x = left; x <= right; x++) for (const y of [top, bottom]) dot(y, x, colour);
-    for (let y = top; y <= bottom; y++) for (const x of [left, right]) dot(y, x, colour);
   }
 }
 
@@ -194,14 +134,12 @@ function knockedOut(scene) {
   });
 }
 
-function render({ model, el }) {
-  const scene = new Scene(model.get("data"));
+function inspect(data, el) {
+  const scene = new Scene(data);
   const view = { ...scene.start, label: null, right: null, framed: false };
-  // A picture larger than its place is made smaller, and not by leaving out pixels of the boundary.
-  const canvas = make("canvas", {
-    class: Math.max(scene.width, scene.height) > SIDE ? "" : "gsa-squares",
-    width: scene.width * scene.zoom, height: scene.height * scene.zoom, tabindex: 0, role: "application",
-    "aria-label": "The map over the image. Click, or use the arrow keys, to choose a pixel",
+  const canvas = canvasOf(scene.size, () => view, (row, column) => {
+    Object.assign(view, { row, column, framed: true });
+    draw();
   });
   const caption = make("p", { class: "gsa-caption", "aria-live": "polite" });
   const probe = make("p", { class: "gsa-probe", "aria-live": "polite" });
@@ -252,7 +190,7 @@ function render({ model, el }) {
   ];
 
   function draw() {
-    canvas.getContext("2d").putImageData(scene.paint(view), 0, 0);
+    paint(canvas, scene.size, scene.picture(view));
     const passing = scene.passing(view), shown = passing.length ? passing : everything;
     const none = passing.length ? "" : "; none passes the filters, so all are shown";
     const among = `${shown.indexOf(view.image) + 1} of ${shown.length}${none}`;
@@ -273,25 +211,6 @@ function render({ model, el }) {
     pixel.replaceChildren(...dots(scene, view));
   }
 
-  const move = (row, column) => {
-    view.row = Math.min(Math.max(row, 0), scene.height - 1);
-    view.column = Math.min(Math.max(column, 0), scene.width - 1);
-    view.framed = true;
-    draw();
-  };
-  canvas.addEventListener("click", (event) => {
-    const box = canvas.getBoundingClientRect();
-    move(Math.floor(((event.clientY - box.top) / box.height) * scene.height),
-      Math.floor(((event.clientX - box.left) / box.width) * scene.width));
-  });
-  canvas.addEventListener("keydown", (event) => {
-    const steps = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-    if (!(event.key in steps) || event.altKey || event.ctrlKey || event.metaKey) return;
-    event.preventDefault();
-    const [down, across] = view.framed ? steps[event.key] : [0, 0]; // the first key shows where the pixel is
-    move(view.row + down, view.column + across);
-  });
-
   const [low, middle, high] = scene.scale;
   const stops = Array.from({ length: 6 }, (_, n) => `rgb(${scene.colours.slice(153 * n, 153 * n + 3).join(",")})`);
   const bar = make("span", { class: "gsa-bar", style: `background: linear-gradient(to right, ${stops.join(", ")})` });
@@ -306,5 +225,3 @@ function render({ model, el }) {
   el.append(make("style", {}, STYLE), make("div", { class: "gsa-page" }, left, side));
   draw();
 }
-
-export default { render };

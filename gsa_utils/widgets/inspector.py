@@ -1,7 +1,7 @@
 """MapInspector: a panel of widgets that shows a learned map, probes its pixels and blanks them to see what that costs.
 
 Thin: panel.py holds the widgets, scene.py says what a view shows, knockout.py does the experiment in a job; here they
-are wired. Needs ipywidgets (the `course` extra) and no CDN; with ipyevents a click on the picture chooses a pixel.
+are wired. Needs ipywidgets and anywidget (the `course` extra) and no CDN.
 """
 
 import base64
@@ -20,10 +20,10 @@ from gsa_utils.arguments import at_home, bad_value, check_switch, check_whole
 from gsa_utils.evaluation.knockout import KnockOut, knock_out
 from gsa_utils.files import whole_file
 from gsa_utils.images import ImageSet
-from gsa_utils.plots.overlay import png, zoom_of
+from gsa_utils.plots.overlay import png
 from gsa_utils.plots.style import as_file
 from gsa_utils.widgets.job import Job
-from gsa_utils.widgets.panel import CONTROLS, PICTURE, TABS, WIDE, Panel
+from gsa_utils.widgets.panel import CONTROLS, TABS, WIDE, Panel
 from gsa_utils.widgets.scene import Maps, Scene, knock_out_table
 from gsa_utils.widgets.standalone import MIME, fragment, page, page_data, with_still
 from gsa_utils.widgets.view import BLANKED, UNIT, View
@@ -93,8 +93,7 @@ class MapInspector(Panel):
         self._refresh()
 
     def _connect(self) -> None:
-        if self.clicks is not None:
-            self.clicks.on_dom_event(self._clicked)
+        self.picture.on_msg(self._picked)
         self.tabs.observe(self._changed, "selected_index")
         clicks = {"start": self._start, "cancel": self._cancel, "png": self._link, "svg": self._link}
         changes = {"class_filter": self._filter, "right_filter": self._filter, "text": self._restore}
@@ -180,11 +179,10 @@ class MapInspector(Panel):
             self.view_text = change["new"]
 
     @_reported
-    def _clicked(self, event: dict) -> None:
-        """On the picture: the pixel there, and the tab that shows it."""
-        zoom = zoom_of(self.scene.size, PICTURE)
+    def _picked(self, _: object, pixel: dict, __: object) -> None:
+        """On the picture, by a click or a key: the pixel there, and the tab that shows it."""
         with self._quietly():
-            self.row.value, self.column.value = event["dataY"] // zoom, event["dataX"] // zoom
+            self.row.value, self.column.value = pixel["row"], pixel["column"]
             self.tabs.selected_index = TABS.index("pixel")
         self._refresh()
 
@@ -192,9 +190,7 @@ class MapInspector(Panel):
         """Only what can be seen: the picture, and the tab in front."""
         view, tab = self.view, TABS[self.tabs.selected_index or 0]
         rectangle = tab in ("knock-out", "export") and self.blanked.value == "rectangle"
-        picture = self.scene.picture(view, PICTURE, rectangle, frame=tab == "pixel")
-        # Where a pixel is one of the screen, there is little to compress, and it would take longer than the painting.
-        self.picture.value = png(picture, compress_level=int(zoom_of(self.scene.size, PICTURE) > 1))
+        self.picture.show(self.scene, view, rectangle, frame=tab == "pixel")
         none = "" if self._passing() else "; none passes the filters, so all are shown"
         self.caption.value = (
             f"image {view.image} ({self.position.value + 1} of {len(self._chosen())}{none}): "
@@ -325,6 +321,7 @@ class MapInspector(Panel):
         """The panel where widgets live, and for paper and GitHub a contact sheet and a line of text."""
         alt = "Contact sheet of the inspector: the map over the mean image, epochs across, thresholds down."
         data, metadata = with_still(self, as_file(self.scene.sheet()), self.summary(), alt)
+        metadata |= self.picture._repr_mimebundle_()[1]  # what Colab asks for, to draw a widget that is not its own
         if self.portable:
             data[MIME] = fragment(page_data(self.scene, self.view, 24, 12), f"inspector-{self.scene.mark}")
         return data, metadata

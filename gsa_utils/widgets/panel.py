@@ -1,16 +1,19 @@
 """Panel: the inspector's widgets, labelled and laid out for a 13-inch screen; inspector.py makes them do something."""
 
-import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 try:
     import ipywidgets as widgets
+    import traitlets
+    from anywidget import AnyWidget
 except ImportError as error:
-    raise ImportError("the inspector needs ipywidgets: pip install 'gsa-utils[course]'") from error
+    raise ImportError("the inspector needs ipywidgets and anywidget: pip install 'gsa-utils[course]'") from error
 
+from gsa_utils.plots.overlay import Scale, array
 from gsa_utils.plots.style import WEIGHTS
 from gsa_utils.widgets.scene import Scene
-from gsa_utils.widgets.view import BACKGROUNDS, BLANKED
+from gsa_utils.widgets.view import BACKGROUNDS, BLANKED, View
 
 # In screen pixels. Side by side they fit into a cell of a 1280 pixels wide JupyterLab with its side bar open.
 PICTURE = 352
@@ -20,15 +23,14 @@ CONTROLS = (
     *("class_filter", "right_filter", "position", "background", "opacity", "threshold", "epoch", "row", "column"),
     *("blanked", "rows", "columns", "start", "cancel", "other", "text", "png", "svg"),
 )
-PICTURES, TEXTS = (
-    ("picture", "curve", "dots", "strip", "comparison"),
-    ("caption", "probe", "result", "difference", "link", "status"),
-)
+PICTURES = ("curve", "dots", "strip", "comparison")  # painted here, and the one of the map in the browser
+TEXTS = ("caption", "probe", "result", "difference", "link", "status")
 TABS = ("epochs", "pixel", "knock-out", "compare", "export")
 
 # Pictures without smoothing: a pixel of the image stays a square.
 CSS = """
 img.gsa-pixels { image-rendering: pixelated }
+.gsa-inspector canvas:focus-visible { outline: 3px solid #3b82f6; outline-offset: 2px }
 .gsa-inspector .widget-html-content { line-height: 1.5 }
 .gsa-inspector td { padding-right: 12px; vertical-align: top }
 .gsa-inspector td + td { white-space: nowrap }
@@ -41,10 +43,36 @@ OWN_KEYS = (
     "'focusin', event => event.target.setAttribute('data-lm-suppress-shortcuts', 'true'))"
 )
 
-try:
-    import ipyevents
-except ImportError:  # the sliders choose a pixel all the same
-    ipyevents = None
+
+class Picture(AnyWidget):
+    """The map over an image, painted by the browser (picture.js), to the pixels of `Scene.picture`.
+
+    A pixel that is clicked, or gone to by the arrow keys, comes as a message with its `row` and `column`.
+    """
+
+    _esm = Path(__file__).with_name("picture.js")
+    size = traitlets.List().tag(sync=True)  # height and width of the image
+    under = traitlets.Bytes().tag(sync=True)  # C x H x W, one byte each
+    weights = traitlets.Bytes().tag(sync=True)  # H x W, 32-bit floats
+    colours = traitlets.Bytes(WEIGHTS.tobytes()).tag(sync=True)
+    scale = traitlets.List().tag(sync=True)  # the weights of the first, the middle and the last colour
+    opacity = traitlets.Int().tag(sync=True)  # per cent
+    threshold = traitlets.Float().tag(sync=True)
+    pixel = traitlets.List().tag(sync=True)  # row and column
+    framed = traitlets.Bool().tag(sync=True)
+    rectangle = traitlets.List().tag(sync=True)  # first and last row and column, outlined in place of the boundary
+
+    def __init__(self, size: tuple[int, int], scale: Scale, **settings: object):
+        empty = {"under": bytes(size[0] * size[1]), "weights": bytes(4 * size[0] * size[1]), "pixel": [0, 0]}
+        super().__init__(size=list(size), scale=list(scale), **empty, **settings)
+
+    def show(self, scene: Scene, view: View, rectangle: bool, frame: bool) -> None:
+        """All but opacity and threshold, which follow their sliders in the browser; in one message."""
+        with self.hold_sync():
+            self.under = array(scene.under(view)).tobytes()
+            self.weights = array(scene.maps[view.epoch]).tobytes()
+            self.pixel, self.framed = [view.row, view.column], frame
+            self.rectangle = [view.top, view.bottom, view.left, view.right] if rectangle else []
 
 
 class Panel(widgets.VBox):
@@ -61,7 +89,7 @@ class Panel(widgets.VBox):
         self._make_displays()
         super().__init__(self._lay_out())
         self.add_class("gsa-inspector")
-        for name in CONTROLS + PICTURES + TEXTS:
+        for name in ("picture", *CONTROLS, *PICTURES, *TEXTS):
             getattr(self, name).add_class(f"gsa-{name}")
 
     def _make_picking(self) -> None:
@@ -104,23 +132,21 @@ class Panel(widgets.VBox):
     def _make_displays(self) -> None:
         # Not stretched to the width of the column: a pixel of the image would get an uneven number of the screen's.
         layout = {"max_width": "100%", "align_self": "flex-start"}
+        self.picture = Picture(self.scene.size, self.scene.scale, layout=layout)
+        # Between two widgets of the browser: a slider moves the picture while the kernel trains, too.
+        widgets.jslink((self.opacity, "value"), (self.picture, "opacity"))
+        widgets.jslink((self.threshold, "value"), (self.picture, "threshold"))
         for name in PICTURES:
             setattr(self, name, widgets.Image(layout=layout))
         self.curve.layout.display = None if self.scene.losses else "none"
-        # A picture larger than its place is made smaller, and not by leaving out pixels of the boundary.
-        small = max(self.scene.size) <= PICTURE
-        for name in ("picture", "strip", "comparison") if small else ("strip", "comparison"):
+        for name in ("strip", "comparison"):
             getattr(self, name).add_class("gsa-pixels")
         for name in TEXTS:
             setattr(self, name, widgets.HTML())
 
-        # Colab draws only what it knows, or what it is let fetch from a CDN.
-        drawn = ipyevents is not None and "google.colab" not in sys.modules
-        self.clicks = ipyevents.Event(source=self.picture, watched_events=["click"]) if drawn else None
-
     def _lay_out(self) -> list[widgets.Widget]:
         colours = ", ".join(f"rgb({r},{g},{b})" for r, g, b in WEIGHTS[::51])
-        bar = f"display:inline-block;width:150px;height:12px;background:linear-gradient(to right, {colours})"
+        bar = f"display:inline-block;width:110px;height:12px;background:linear-gradient(to right, {colours})"
         low, middle, high = self.scene.scale
         legend = widgets.HTML(f"weight {low:.3g} <span style='{bar}'></span> {high:.3g}, in the middle {middle:.3g}")
         style = widgets.HTML(f'<style onload="{OWN_KEYS}">{CSS}</style>', layout={"display": "none"})

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -140,12 +140,16 @@ class Scene:
         kind = "of at least" if BLANKED[view.blanked] == "above" else "below"
         return f"weights {kind} {view.weight:g} after epoch {view.epoch + 1}"
 
+    def under(self, view: View) -> UInt8[Tensor, "channels height width"]:
+        """What lies under the map: the image, or the mean of all."""
+        return self.mean_image.to(torch.uint8) if view.background else self.image_set.images[view.image]
+
     def picture(self, view: View, side: int, rectangle: bool = False, frame: bool = False) -> pictures.RGB:
         """The map over the image, with the boundary (or the outline of the rectangle), and a frame around the pixel."""
         outlined = self.mask(view) if rectangle else self.inside(view)
         cross = (view.row, view.column) if frame else None
-        under = self.mean_image if view.background else self.image_set.images[view.image]
-        return pictures.overlay(under, self.maps[view.epoch], view.opacity / 100, self.scale, outlined, cross, side)
+        under, weights = self.under(view), self.maps[view.epoch]
+        return pictures.overlay(under, weights, view.opacity / 100, self.scale, outlined, cross, side)
 
     def prediction(self, view: View) -> str:
         """One line of HTML."""

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gsa_utils.plots.overlay import array
 from gsa_utils.plots.style import WEIGHTS, alternative
 from gsa_utils.widgets.view import BACKGROUNDS, View
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:  # with scikit-learn: 70 MB that a still picture does not need
     from gsa_utils.evaluation.knockout import KnockOut
     from gsa_utils.widgets.scene import Scene
 
-EXPORT = "export default { render };\n"  # in a page the script is not imported
-SCRIPT = Path(__file__).with_name("inspector.js")
+EXPORT = "export default { render };\n"  # for anywidget; in a page the script is not imported
+SCRIPTS = [Path(__file__).with_name(name) for name in ("picture.js", "inspector.js")]
 # In an output of a notebook: front ends that don't know it show another part of the output, the site shows this.
 MIME = "application/vnd.gsa-inspector+html"
 PAGE = """<!doctype html>
@@ -39,7 +40,7 @@ FRAGMENT = """<div id="{name}" class="gsa-inspector-page"></div>
 const data = {data};
 // A panel may be shown twice in one notebook, by the same name: each script draws into the first that is still empty.
 const places = Array.from(document.querySelectorAll('[id="{name}"]'));
-render({{ model: {{ get: () => data }}, el: places.find((place) => !place.hasChildNodes()) }});
+inspect(data, places.find((place) => !place.hasChildNodes()));
 </script>
 """
 
@@ -109,8 +110,12 @@ def fragment(data: Mapping[str, object], name: str) -> str:
 
     Names of classes go through JSON, in which "<" is written so that no tag can begin; the script shows them as text.
     """
-    script = SCRIPT.read_text(encoding="utf-8").removesuffix(EXPORT)
-    return FRAGMENT.format(name=name, script=script, data=json.dumps(data).replace("<", "\\u003c"))
+    return FRAGMENT.format(name=name, script=script(), data=json.dumps(data).replace("<", "\\u003c"))
+
+
+def script() -> str:
+    """What stands in a page: the painter, and behind it the controls."""
+    return "\n".join(path.read_text(encoding="utf-8").removesuffix(EXPORT) for path in SCRIPTS)
 
 
 def page(part: str, title: str, words: str) -> str:
@@ -137,4 +142,4 @@ def _rows(result: "KnockOut") -> list[tuple[str, list[float], list[float]]]:
 
 
 def _base64(values: Tensor) -> str:
-    return base64.b64encode(np.ascontiguousarray(values.cpu().numpy()).tobytes()).decode()
+    return base64.b64encode(array(values).tobytes()).decode()

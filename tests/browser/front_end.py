@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from gsa_utils.widgets.panel import PICTURE
+
 SHOTS = Path(os.environ.get("GSA_SCREENSHOTS", Path(__file__).parents[2] / "build" / "screenshots"))
 LOOPBACK = "127.0.0.1"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -147,12 +149,17 @@ class Watched:
         self.panel.get_by_role("tab", name=name, exact=True).click()
 
     def shown(self, name: str = "picture") -> str:
-        """A checksum of the bytes behind the panel's <img>."""
+        """A checksum of the bytes behind the panel's <img>, or of the red, green and blue of its <canvas>."""
         script = """async name => {
             const image = document.querySelector(`.gsa-inspector img.gsa-${name}`);
+            const canvas = document.querySelector(`.gsa-inspector .gsa-${name} canvas`);
+            const text = bytes => Array.from(bytes, b => String.fromCharCode(b)).join('');
+            if (canvas) {
+                const drawn = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+                return text(drawn.data.filter((_, place) => place % 4 < 3));
+            }
             if (!image || !image.src) return '';
-            const bytes = new Uint8Array(await (await fetch(image.src)).arrayBuffer());
-            return Array.from(bytes, b => String.fromCharCode(b)).join('');
+            return text(new Uint8Array(await (await fetch(image.src)).arrayBuffer()));
         }"""
         return hashlib.sha256(self.page.evaluate(script, name).encode("latin-1")).hexdigest()
 
@@ -255,6 +262,12 @@ def open_tab(browser: object, address: str, here: str, **settings: object) -> tu
     tab.on("request", lambda request: None if request.url.startswith(mine) else wrong.append(request.url))
     tab.goto(address, wait_until="load")
     return tab, wrong
+
+
+def checksum(panel: object) -> str:
+    """Of the picture that Python paints of what its panel shows, as `shown` has it."""
+    how = bool(panel.picture.rectangle), panel.picture.framed
+    return hashlib.sha256(panel.scene.picture(panel.view, PICTURE, *how).tobytes()).hexdigest()
 
 
 @contextlib.contextmanager

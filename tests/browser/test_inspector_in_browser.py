@@ -7,7 +7,7 @@ import hashlib
 import re
 
 import pytest
-from front_end import LOOPBACK, SHOTS, open_page, serve
+from front_end import LOOPBACK, SHOTS, checksum, open_page, serve
 
 from gsa_utils.evaluation.knockout import knock_out
 from gsa_utils.widgets.panel import CONTROLS, TABS
@@ -56,7 +56,7 @@ def same_view(page, panel, tab):
 def check_against_python(page, panel, tab, before=""):
     """Picture and numbers are those of the panel in Python under the same view, and the picture is not that before."""
     same_view(page, panel, tab)
-    expected = hashlib.sha256(panel.picture.value).hexdigest()
+    expected = checksum(panel)
     page.becomes(expected)
     assert expected != before
     # without the place among the images that pass the filters
@@ -136,18 +136,36 @@ def test_another_run_is_compared_with_the_numbers_and_pictures_of_python(page, p
     assert numbers(page.text("difference")) == numbers(panel.difference.value)
 
 
-def test_a_click_on_the_picture_chooses_the_pixel(page, panel):
-    page.tab("epochs")
-    box = page.panel.locator("img.gsa-picture").bounding_box()
-    page.panel.locator("img.gsa-picture").click(position={"x": box["width"] * 0.4, "y": box["height"] * 0.7})
-    height, width = panel.scene.size
-    expected = f"row {int(0.7 * height)}, column {int(0.4 * width)}"
-    assert page.differs(page.tab_in_front, "epochs") == "pixel"
+def pixel_is(page, panel, row, column):
+    """The tab in front is of this pixel, with the words and pictures of Python."""
+    assert page.differs(lambda: page.tab_in_front() == "pixel", False)
+    panel.tabs.selected_index = TABS.index("pixel")
+    panel.row.value, panel.column.value = row, column
+    page.differs(lambda: page.text("probe") == panel.probe.value, False)
     same_view(page, panel, "pixel")
-    assert f"row {panel.row.value}, column {panel.column.value}" == expected
+    assert (panel.row.value, panel.column.value) == (row, column)
     assert numbers(page.text("probe")) == numbers(panel.probe.value)
-    for name in ("picture", "dots", "strip"):
+    page.becomes(checksum(panel))
+    for name in ("dots", "strip"):
         page.becomes(hashlib.sha256(getattr(panel, name).value).hexdigest(), name)
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_a_pixel_of_the_picture_is_chosen_by_a_click_or_by_the_arrow_keys(page, panel, how):
+    page.tab("epochs")
+    same_view(page, panel, "epochs")
+    picture, (height, width) = page.control("picture", "canvas"), panel.scene.size
+    if how == "mouse":
+        box = picture.bounding_box()
+        picture.click(position={"x": box["width"] * 0.4, "y": box["height"] * 0.7})
+        row, column = int(0.7 * height), int(0.4 * width)
+    else:
+        row, column = panel.row.value, panel.column.value
+        picture.focus()
+        for key in ("ArrowUp", "ArrowUp", "ArrowLeft"):  # the first shows where the pixel is
+            picture.press(key)
+        row, column = max(row - 1, 0), max(column - 1, 0)
+    pixel_is(page, panel, row, column)
 
 
 def test_the_time_scrubber_moves_the_cursor_of_the_loss_curve(page, panel):
@@ -277,7 +295,7 @@ def test_the_browser_asked_no_host_but_loopback_and_logged_no_error(page):
     assert page.errors == page.at_start
 
 
-def test_after_a_restart_of_the_kernel_the_controls_show_that_they_are_dead(page):
+def test_after_a_restart_of_the_kernel_the_controls_show_that_they_are_dead_and_opacity_needs_none(page):
     """Last, since it ends the panel."""
     if page.app == "voila":
         pytest.skip("Voila has no command to restart its kernel")
@@ -286,3 +304,7 @@ def test_after_a_restart_of_the_kernel_the_controls_show_that_they_are_dead(page
     assert page.differs(page.dead, 0) >= len(CONTROLS)
     page.tab("epochs")
     page.page.screenshot(path=SHOTS / f"{page.app}_restarted.png")
+    page.control("opacity", ".noUi-handle").press("Home")
+    before = page.settled()
+    page.control("opacity", ".noUi-handle").press("End")
+    page.changed(before)

@@ -3,11 +3,9 @@
 Slow (15 s): a server, a kernel and a browser are started.
 """
 
-import hashlib
-
 import nbformat
 import torch
-from front_end import END, LOOPBACK, SHOTS, open_page, serve
+from front_end import END, LOOPBACK, SHOTS, checksum, open_page, serve
 
 from gsa_utils import MapInspector, make_phantom
 
@@ -26,14 +24,14 @@ def test_a_plain_map_is_inspected_and_what_is_missing_is_off_and_said(folder):
     nbformat.write(notebook, folder / "map.ipynb")
     with serve("lab", folder / "map.ipynb", folder) as address, open_page(address) as page:
         page.run_all()
-        page.becomes(hashlib.sha256(panel.picture.value).hexdigest())
+        page.becomes(checksum(panel))
         assert page.text("status") == panel.status.value
         assert not page.panel.locator("img.gsa-curve").is_visible()
         assert page.control("right_filter", "select").is_disabled()
         page.control("opacity", ".noUi-handle").press("Home")
         panel.view_text = page.view()
         assert panel.view.opacity == 0
-        page.becomes(hashlib.sha256(panel.picture.value).hexdigest())
+        page.becomes(checksum(panel))
         page.tab("knock-out")
         assert page.control("start").is_disabled()
         SHOTS.mkdir(parents=True, exist_ok=True)

@@ -200,15 +200,15 @@ def _pip(monkeypatch, returncode=0, stderr=""):
 
 def test_only_what_is_missing_is_installed_and_nothing_else_may_change(monkeypatch, capsys):
     asked = _pip(monkeypatch)
-    monkeypatch.setattr(launch, "_installed", lambda name: name not in ("captum", "ipyevents"))
+    monkeypatch.setattr(launch, "_installed", lambda name: name not in ("anywidget", "captum"))
     monkeypatch.setattr(launch, "_import_from_here", lambda: None)
     launch.prepare()
     command, constraints = asked
-    captum, ipyevents = (launch.needed()[name] for name in ("captum", "ipyevents"))
-    assert command[-2:] == [captum, ipyevents]
+    captum, anywidget = (launch.needed()[name] for name in ("captum", "anywidget"))
+    assert command[-2:] == [captum, anywidget]
     assert f"torch=={launch.version('torch')}" in constraints
     assert f"ipywidgets=={launch.version('ipywidgets')}" in constraints
-    assert "installing captum, ipyevents; nothing that is installed is changed" in capsys.readouterr().out
+    assert "installing captum, anywidget; nothing that is installed is changed" in capsys.readouterr().out
 
 
 def test_nothing_is_installed_where_nothing_is_missing(monkeypatch):

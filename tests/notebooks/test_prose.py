@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from nbconvert import HTMLExporter
 
-from gsa_utils.widgets.standalone import MIME, SCRIPT
+from gsa_utils.widgets.standalone import MIME, script
 
 LESSONS = sorted((Path(__file__).parents[2] / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 README = (LESSONS[0].parents[1] / "README.md").read_text(encoding="utf-8")
@@ -59,10 +59,9 @@ def test_those_who_cannot_see_a_figure_find_its_sentence_in_vs_code_and_in_what_
     alts = [output.metadata["image/png"]["alt"] for output in shown]
     exporter = HTMLExporter(template_name="gsa", extra_template_basedirs=[str(lesson.parent / "templates")])
     page, _ = exporter.from_filename(str(lesson))
-    script = SCRIPT.read_text(encoding="utf-8").partition("export default")[0]
     inspectors = [output.data[MIME] for output in shown if MIME in output.data]
-    assert all(script in inspector for inspector in inspectors), "another inspector.js: make notebooks ARGS='--only 06'"
-    assert page.count(script) == len(inspectors)
+    assert all(script() in inspector for inspector in inspectors), "another script: make notebooks ARGS='--only 06'"
+    assert page.count(script()) == len(inspectors)
     assert [html.unescape(alt) for alt in re.findall(r'<img alt="([^"]*)" [^>]*src="data:image/png', page)] == alts
 
 
