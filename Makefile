@@ -23,7 +23,7 @@ PROXIES := HTTP_PROXY HTTPS_PROXY ALL_PROXY http_proxy https_proxy all_proxy
 OFFLINE := GSA_REQUIRE_DATA= GSA_DATA='$(CURDIR)/build/no-data' NO_PROXY= no_proxy= $(PROXIES:%=%=http://127.0.0.1:9)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-tests tutorial own lab test test-offline test-platforms notebooks course site wheel links lint bench bench-guard gpu-check \
+.PHONY: help install install-tests tutorial own lab test test-offline test-platforms notebooks course site wheel links check-links lint bench bench-guard gpu-check \
 	constraints test-oldest test-newest clean
 
 help:  ## list what can be made
@@ -109,6 +109,9 @@ wheel:  ## build the wheel, install it into an empty environment, and run what l
 
 links:  ## write the course's address on GitHub wherever it is named (REPO=owner/name; default: git's origin)
 	$(PYTHON) notebooks/links.py '$(REPO)'
+
+check-links: site  ## ask every address that the pages and lessons name whether it answers (needs a network)
+	build/site-env/bin/python -m sphinx -b linkcheck -q -c docs/site build/site/source build/links
 
 lint: $(TESTS)  ## ruff over the package, the tests and the lessons; spelling; arrows between the package's rooms
 	$(RUN) -m ruff check .

@@ -1,5 +1,6 @@
 """What the notebooks share: the set-up line, figures with alternative text, and the checks of the exercises."""
 
+from gsa_utils.lessons.built import built, keep
 from gsa_utils.lessons.lesson_01 import check_alignment, check_one_map
 from gsa_utils.lessons.lesson_02 import check_compress, check_data_matrix
 from gsa_utils.lessons.lesson_03 import check_attention, check_auroc, check_sgd_step, check_training
@@ -13,6 +14,7 @@ from gsa_utils.lessons.lesson_10 import check_best_offset, check_verdict
 from gsa_utils.lessons.notebook import set_up, show
 
 __all__ = [
+    "built",
     "check_add_batch",
     "check_alignment",
     "check_attention",
@@ -38,6 +40,7 @@ __all__ = [
     "check_training",
     "check_verdict",
     "check_without",
+    "keep",
     "set_up",
     "show",
 ]

@@ -12,6 +12,8 @@ import nbformat
 import pytest
 import run
 
+from gsa_utils.lessons.built import KEPT
+
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 PHANTOMS = ["phantom-retina", "phantom-face"]
 
@@ -49,6 +51,18 @@ def real_set():
     return "breastmnist"
 
 
+@pytest.fixture
+def nothing_kept():
+    """No module of lesson 03 in the place where lesson 04 looks; a learner's own comes back afterwards."""
+    kept = NOTEBOOKS / KEPT
+    before = kept.read_bytes() if kept.exists() else None
+    kept.unlink(missing_ok=True)
+    yield
+    kept.unlink(missing_ok=True)
+    if before is not None:
+        kept.write_bytes(before)
+
+
 def test_lesson_01_tells_aligned_from_shifted_phantoms():
     text = printed("01", datasets=PHANTOMS, dataset="phantom-retina", epochs=1)
     for name in PHANTOMS:
@@ -68,7 +82,7 @@ def test_lesson_02_finds_the_mouth_of_larger_faces():
     assert kept[-1] == 100
 
 
-def test_lesson_03_finds_the_macula_with_what_the_learner_wrote(tmp_path):
+def test_lesson_03_finds_the_macula_with_what_the_learner_wrote(tmp_path, nothing_kept):
     text = printed("03", solved("03", tmp_path), dataset="phantom-retina", epochs=12, seed=1)
     assert re.findall(r"^Exercise 3.\d: (\w+)", text, re.MULTILINE) == ["right"] * 4
     losses, maps = map(float, re.findall(r"loop and fit differ by at most (\S+), the maps by (\S+)", text)[0])
@@ -80,6 +94,20 @@ def test_lesson_03_finds_the_macula_with_what_the_learner_wrote(tmp_path):
     assert ours > free + 0.05
     change, gap = (float(x) for x in re.findall(r"\|change\| (\S+), largest \|change - formula\| (\S+)", text)[0])
     assert gap <= 1e-5 * change
+
+
+def test_lesson_04_goes_on_with_the_module_of_lesson_03_and_finds_what_the_packages_finds(tmp_path, nothing_kept):
+    small = {"dataset": "phantom-retina", "images": 400, "brightness": [0.15], "epochs": 15}
+    alone = printed("04", **small)
+    assert "the maps are the package's: no module of lesson 03 was kept here" in alone
+    first = solved("03", tmp_path)
+    begin = nbformat.read(first, as_version=4)
+    begin.cells = begin.cells[: 1 + next(n for n, cell in enumerate(begin.cells) if "lessons.keep" in cell.source)]
+    nbformat.write(begin, first)
+    assert "Kept for lesson 04" in printed("03", first)
+    text = printed("04", **small)
+    assert "the maps are made by your module of lesson 03, MyAttention" in text
+    assert numbers(text, "brightness 0.15:") == pytest.approx(numbers(alone, "brightness 0.15:"), abs=0.03)
 
 
 def test_lesson_04_finds_a_patch_in_phantoms_and_counts_the_guesses_of_the_learner(tmp_path):
