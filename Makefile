@@ -3,11 +3,14 @@
 #   make CONSTRAINTS= test             the newest versions instead of the tested ones
 #   make TORCH=cpu tutorial            PyTorch without CUDA (TORCH=pypi: the index's own build)
 #   make tutorial ARGS="--only 03 -p epochs 5"
+#   make test TRY=tests/unit LESSONS=notebooks/03_from_boundary_to_attention.ipynb    a part of the tests, and of the lessons
 PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
 TORCH ?= auto
 ARGS ?=
 JOBS ?= 2
+TRY ?= tests
+LESSONS ?= notebooks
 REPO ?= $(shell git remote get-url origin 2> /dev/null)
 
 # What a learner needs, and what the tests need beyond that (browsers' driver, dask, voila): 0.3 GB are spared without.
@@ -65,9 +68,9 @@ lab: $(COURSE)  ## open the lessons in JupyterLab, reachable from this machine o
 	$(RUN) -m jupyterlab --ip=127.0.0.1 --ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab/tree/notebooks $(ARGS)
 
 test: lint  ## lint, unit tests, exercises, lessons with other parameters, committed outputs
-	$(ONE_THREAD) $(RUN) -m pytest tests -n $(JOBS) --dist loadfile --durations=5
-	$(ONE_THREAD) $(RUN) -m pytest notebooks -n $(JOBS) --dist loadfile --durations=5 \
-		--nbval-lax --nbval-current-env --nbval-cell-timeout=600
+	$(ONE_THREAD) $(RUN) -m pytest $(TRY) -n $(JOBS) --dist loadfile --durations=5
+	$(if $(LESSONS),$(ONE_THREAD) $(RUN) -m pytest $(LESSONS) -n $(JOBS) --dist loadfile --durations=5 \
+		--nbval-lax --nbval-current-env --nbval-cell-timeout=600)
 
 # The other lessons ask for no real images: `make test` runs the same.
 test-offline: $(TESTS)  ## the data tests, and the lessons on real images with no data and no network
