@@ -160,6 +160,10 @@ class Panel(widgets.VBox):
         self.tabs = widgets.Tab([widgets.VBox(parts) for parts in contents])
         for place, title in enumerate(TABS):  # ipywidgets 7 has no titles=
             self.tabs.set_title(place, title)
+        # Colab draws widgets that are not its own by a front end of version 8, which shows no tabs without these:
+        # https://github.com/googlecolab/colab-cdn-widget-manager/issues/30
+        if not self.tabs.has_trait("titles"):
+            self.tabs.add_traits(titles=traitlets.Tuple(TABS).tag(sync=True))
         left = widgets.VBox([self.picture, legend, self.caption], layout={"width": f"{PICTURE + 8}px"})
         filters = _row(self.class_filter, self.right_filter)
         over = [filters, self.position, self.background, self.opacity, self.threshold]

@@ -532,6 +532,11 @@ def test_the_panel_leaves_a_picture_and_a_line_of_text_where_no_widget_is_drawn(
     assert metadata["image/png"]["alt"]
 
 
+def test_the_tabs_have_titles_for_front_ends_of_either_version(panel):
+    assert tuple(panel.tabs.get_state(["titles"])["titles"]) == TABS
+    assert [panel.tabs.get_title(place) for place in range(len(TABS))] == list(TABS)
+
+
 def test_in_colab_the_output_names_the_manager_that_draws_the_picture(panel, monkeypatch):
     class Output(types.ModuleType):
         _widgets = types.SimpleNamespace(_installed_url="manager")
