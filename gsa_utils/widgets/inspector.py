@@ -1,7 +1,7 @@
 """MapInspector: a panel of widgets that shows a learned map, probes its pixels and blanks them to see what that costs.
 
 Thin: panel.py holds the widgets, scene.py says what a view shows, knockout.py does the experiment in a job; here they
-are wired. Needs ipywidgets and anywidget (the `course` extra) and no CDN.
+are wired. Needs ipywidgets and anywidget (the `course` extra), and in Jupyter's front ends no CDN.
 """
 
 import base64
@@ -93,7 +93,7 @@ class MapInspector(Panel):
         self._refresh()
 
     def _connect(self) -> None:
-        self.picture.on_msg(self._picked)
+        self.picture.observe(self._picked, ["pixel", "framed"])
         self.tabs.observe(self._changed, "selected_index")
         clicks = {"start": self._start, "cancel": self._cancel, "png": self._link, "svg": self._link}
         changes = {"class_filter": self._filter, "right_filter": self._filter, "text": self._restore}
@@ -179,10 +179,12 @@ class MapInspector(Panel):
             self.view_text = change["new"]
 
     @_reported
-    def _picked(self, _: object, pixel: dict, __: object) -> None:
-        """On the picture, by a click or a key: the pixel there, and the tab that shows it."""
+    def _picked(self, _: object) -> None:
+        """In the browser, by a click or a key: the pixel there, and the tab that shows it."""
+        if self._quiet:
+            return
         with self._quietly():
-            self.row.value, self.column.value = pixel["row"], pixel["column"]
+            self.row.value, self.column.value = self.picture.pixel
             self.tabs.selected_index = TABS.index("pixel")
         self._refresh()
 
@@ -190,7 +192,8 @@ class MapInspector(Panel):
         """Only what can be seen: the picture, and the tab in front."""
         view, tab = self.view, TABS[self.tabs.selected_index or 0]
         rectangle = tab in ("knock-out", "export") and self.blanked.value == "rectangle"
-        self.picture.show(self.scene, view, rectangle, frame=tab == "pixel")
+        with self._quietly():
+            self.picture.show(self.scene, view, rectangle, frame=tab == "pixel")
         none = "" if self._passing() else "; none passes the filters, so all are shown"
         self.caption.value = (
             f"image {view.image} ({self.position.value + 1} of {len(self._chosen())}{none}): "

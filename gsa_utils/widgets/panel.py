@@ -47,7 +47,7 @@ OWN_KEYS = (
 class Picture(AnyWidget):
     """The map over an image, painted by the browser (picture.js), to the pixels of `Scene.picture`.
 
-    A pixel that is clicked, or gone to by the arrow keys, comes as a message with its `row` and `column`.
+    The browser sets `pixel`, and that it is framed, when one is clicked or gone to by the arrow keys.
     """
 
     _esm = Path(__file__).with_name("picture.js")
@@ -134,8 +134,8 @@ class Panel(widgets.VBox):
         layout = {"max_width": "100%", "align_self": "flex-start"}
         self.picture = Picture(self.scene.size, self.scene.scale, layout=layout)
         # Between two widgets of the browser: a slider moves the picture while the kernel trains, too.
-        widgets.jslink((self.opacity, "value"), (self.picture, "opacity"))
-        widgets.jslink((self.threshold, "value"), (self.picture, "threshold"))
+        widgets.jsdlink((self.opacity, "value"), (self.picture, "opacity"))
+        widgets.jsdlink((self.threshold, "value"), (self.picture, "threshold"))
         for name in PICTURES:
             setattr(self, name, widgets.Image(layout=layout))
         self.curve.layout.display = None if self.scene.losses else "none"

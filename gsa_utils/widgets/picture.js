@@ -22,9 +22,10 @@ function interpolate(x, [low, middle, high]) {
   return x < middle ? (127.5 / (middle - low)) * (x - low) : (127.5 / (high - middle)) * (x - middle) + 127.5;
 }
 
-// Pixels of at least the threshold's weight: 1, others: 0.
+// Pixels of at least the threshold's weight: 1, others: 0. A view holds the threshold in millionths; weights are 32-bit
+// floats, and NumPy compares them as such.
 function inside(weights, threshold) {
-  const least = Math.fround(threshold); // weights are 32-bit floats, and NumPy compares them as such
+  const least = Math.fround(Math.round(threshold * 1e6) / 1e6);
   return Uint8Array.from(weights, (weight) => weight >= least);
 }
 
@@ -126,9 +127,8 @@ function render({ model, el }) {
     paint(canvas, size, { under: bytes("under"), weights, colours: bytes("colours"), scale, opacity, outlined, framed });
   };
   const canvas = canvasOf(size, where, (row, column) => {
-    model.set("pixel", [row, column]); // at once: the kernel, which says more about the pixel, may be busy
-    model.set("framed", true);
-    model.send({ row, column });
+    model.set({ pixel: [row, column], framed: true }); // drawn at once: the kernel may be busy
+    model.save_changes();
   });
   el.append(canvas);
   model.on("change", draw);

@@ -62,6 +62,7 @@ class Scene:
         self.limits, self.scale = pictures.limits_of(self.maps), pictures.scale_of(self.maps)
         self._correlations: dict[tuple[int, str], str] = {}
         self.mean_image = image_set.images.float().mean(dim=0)  # (C, H, W)
+        self._mean_image = self.mean_image.to(torch.uint8)
         is_run = isinstance(run, TrainingRun)
         self.losses = losses(run.history) if is_run else {}
         self.model = run.model if is_run and model is None else model
@@ -142,7 +143,7 @@ class Scene:
 
     def under(self, view: View) -> UInt8[Tensor, "channels height width"]:
         """What lies under the map: the image, or the mean of all."""
-        return self.mean_image.to(torch.uint8) if view.background else self.image_set.images[view.image]
+        return self._mean_image if view.background else self.image_set.images[view.image]
 
     def picture(self, view: View, side: int, rectangle: bool = False, frame: bool = False) -> pictures.RGB:
         """The map over the image, with the boundary (or the outline of the rectangle), and a frame around the pixel."""

@@ -135,6 +135,17 @@ def test_it_is_labelled_and_fits_a_phone_and_the_dark(browser, exported):
     tab.close()
 
 
+def test_an_image_larger_than_its_place_is_made_smaller_and_no_pixel_is_left_out(browser, tmp_path):
+    large = ImageSet(VALID.images[:2].repeat_interleave(25, 2).repeat_interleave(25, 3), torch.arange(2), ["a", "b"])
+    panel = MapInspector(torch.rand(400, 400, generator=torch.Generator().manual_seed(0)), large)
+    tab, wrong = opened(browser, panel.export_html(tmp_path / "large.html"), viewport={"width": 390, "height": 800})
+    assert np.array_equal(painted(tab), panel.scene.picture(panel.view, PICTURE))
+    assert tab.locator("canvas").bounding_box()["width"] < 390
+    assert tab.locator("canvas").evaluate("canvas => getComputedStyle(canvas).imageRendering") == "auto"
+    assert wrong == []
+    tab.close()
+
+
 def test_in_a_report_it_shows_maps_of_folds_and_class_names_stay_text(browser, tmp_path):
     name = "</script><b onclick=alert(1)>{x}"
     classes = ImageSet(VALID.images[:2], torch.arange(2), [name, "other"])

@@ -25,6 +25,7 @@ def repository(tmp_path, monkeypatch):
         "notebooks/04_b.ipynb",
         "notebooks/run.py",
         "docs/page.md",
+        "results/lessons.csv",
         "gsa_utils/map.py",
     ):
         (tmp_path / "course" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -81,10 +82,11 @@ def test_a_change_of_anything_but_lessons_and_pages_is_tried_as_a_whole(reposito
 
 def test_a_change_of_lessons_tries_these_and_executes_them(repository):
     base = git("rev-parse", "HEAD")
-    for name in ("notebooks/03_a.ipynb", "notebooks/04_b.ipynb", "docs/page.md"):
+    for name in ("notebooks/03_a.ipynb", "notebooks/04_b.ipynb", "docs/page.md", "results/lessons.csv"):
         Path(name).write_text("after")
     commit()
-    test, executed = tried(repository, base)
+    test, executed, offline = tried(repository, base)
+    assert offline == "test-offline|"
     assert test.startswith("test|LESSONS=notebooks/03_a.ipynb notebooks/04_b.ipynb |TRY=tests/notebooks tests/browser ")
     assert executed == "tutorial|ARGS=--only  03 04|"
 
@@ -93,8 +95,16 @@ def test_a_change_of_pages_executes_no_lesson(repository):
     base = git("rev-parse", "HEAD")
     Path("docs/page.md").write_text("after")
     commit()
-    (test,) = tried(repository, base)
+    test, offline = tried(repository, base)
+    assert offline == "test-offline|"
     assert test.startswith("test|LESSONS=|TRY=")
+
+
+def test_what_moves_out_of_the_package_is_no_page(repository):
+    base = git("rev-parse", "HEAD")
+    git("mv", "gsa_utils/map.py", "docs/map.py")
+    commit()
+    assert tried(repository, base) == EVERYTHING
 
 
 def test_a_base_that_is_not_there_tries_everything(repository):

@@ -33,13 +33,14 @@ FEATURES = torch.randn(1, 3, 4, 5, generator=torch.Generator().manual_seed(0))
 def folder(tmp_path, monkeypatch):
     """As a lesson runs: the working directory is the lessons' folder."""
     (tmp_path / "notebooks").mkdir()
+    monkeypatch.delenv("GSA_YOURS", raising=False)
     monkeypatch.chdir(tmp_path / "notebooks")
     return tmp_path
 
 
-def in_a_notebook(weights):
+def in_a_notebook(weights, cell=CELL):
     """The class of a cell, as IPython leaves it: in __main__, its source in linecache."""
-    source = CELL.format(weights=weights)
+    source = cell.format(weights=weights)
     linecache.cache["<cell>"] = (len(source), None, source.splitlines(keepends=True), "<cell>")
     names = {"__name__": "__main__", "nn": nn, "F": nn.functional, "helper": torch.ones}
     exec(compile(source, "<cell>", "exec"), names)
@@ -49,8 +50,8 @@ def in_a_notebook(weights):
 def test_a_module_is_kept_as_source_and_built_again_as_a_map_of_the_package(folder, capsys):
     mine = in_a_notebook(MAP)
     keep(mine)
-    assert "class Mine(nn.Module)" in (folder / "build" / "yours" / "attention.py").read_text()
-    assert "after" not in (folder / "build" / "yours" / "attention.py").read_text()
+    assert "class Mine(nn.Module)" in (folder / "yours" / "attention.py").read_text()
+    assert "after" not in (folder / "yours" / "attention.py").read_text()
     torch.manual_seed(0)
     module = built()(FEATURES)
     torch.manual_seed(0)
@@ -63,16 +64,40 @@ def test_a_module_is_kept_as_source_and_built_again_as_a_map_of_the_package(fold
     assert list(module.parameters()) == []
     said = capsys.readouterr().out.splitlines()
     assert said == [
-        "Kept for lesson 04: build/yours/attention.py.",
-        "the maps are made by your module of lesson 03, Mine",
+        "Kept for lesson 04 in ../yours/attention.py.",
+        "the maps are made by your module of lesson 03, Mine in ../yours/attention.py",
     ]
 
 
-def test_a_module_that_needs_more_of_the_notebook_is_not_kept_and_the_reason_is_said(folder, capsys):
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        (CELL.replace("{weights}", "helper(4, 5)"), "name 'helper' is not defined"),
+        (CELL.replace("    def map", "    @staticmethod\n    def forget():\n        pass\n\n    def map"), ""),
+        (CELL + CELL, ""),
+        ("if True:" + CELL.replace("\n", "\n    "), ""),
+        (CELL + "\nclass Base(Mine):\n    pass\n\nMine = Base", "the cell of its map() does not define Other"),
+    ],
+    ids=["needs a helper", "a decorator", "written twice", "within an if", "of another name"],
+)
+def test_a_class_is_kept_however_it_is_written_or_the_reason_is_said(folder, capsys, cell, said):
+    mine = in_a_notebook(MAP, cell)
+    if "Other" in said:
+        mine.__name__ = "Other"
+    keep(mine)
+    out = capsys.readouterr().out
+    assert ("Not kept for lesson 04" in out) == bool(said)
+    assert said in out
+    assert (built() is GlobalSpatialAttention) == bool(said)
+
+
+def test_where_no_learner_sits_nothing_is_kept_and_none_is_used(folder, monkeypatch):
     keep(in_a_notebook(MAP))
-    keep(in_a_notebook("helper(4, 5)"))
-    assert "Not kept for lesson 04: name 'helper' is not defined but in this notebook." in capsys.readouterr().out
+    monkeypatch.setenv("GSA_YOURS", "")
     assert built() is GlobalSpatialAttention
+    (folder / "yours" / "attention.py").unlink()
+    keep(in_a_notebook(MAP))
+    assert not (folder / "yours" / "attention.py").exists()
 
 
 def test_where_nobody_has_begun_nothing_is_kept_and_the_maps_are_the_packages(folder, capsys):
@@ -83,6 +108,6 @@ def test_where_nobody_has_begun_nothing_is_kept_and_the_maps_are_the_packages(fo
 
 
 def test_where_nothing_can_be_written_the_lesson_runs_on(folder, capsys):
-    (folder / "build").write_text("a file where the folder should be")
+    (folder / "yours").write_text("a file where the folder should be")
     keep(in_a_notebook(MAP))
-    assert "Not kept for lesson 04:" in capsys.readouterr().out
+    assert "Not kept for lesson 04" in capsys.readouterr().out
