@@ -421,6 +421,44 @@ def gain(name: str, grid: int, arm: tuple[str, int], images: int | None = None) 
     return corrected(frozen_runs(name, grid, *arm, images), frozen_runs(name, grid, "average", 1, images))
 
 
+def tuned_runs(arm: str) -> pd.DataFrame:
+    """The ten runs of an arm of the fine-tuned network, by repeat and fold."""
+    table = pd.read_csv(ROOT / "results" / "fine_tuned" / "runs.csv")
+    return table[table["arm"] == arm].set_index(["repeat", "fold"]).sort_index()
+
+
+def test_every_cell_of_the_fine_tuned_network_is_there_once_and_none_failed():
+    table = pd.read_csv(ROOT / "results" / "fine_tuned" / "runs.csv")
+    expected = set(product(["average", "mlp", "attentive"], range(2), range(5)))
+    assert len(table) == len(expected)
+    assert set(table[["arm", "repeat", "fold"]].itertuples(index=False, name=None)) == expected
+    assert table["error"].isna().all()
+
+
+def test_lesson_05_the_gain_survives_fine_tuning_and_no_head_is_better_for_it():
+    text = printed("05").partition("frozen  fine-tuned")[2]
+    arms = {
+        "average pooling": ("average", 1),
+        "attentive, four queries": ("attentive", 4),
+        "four shared maps": ("mlp", 4),
+    }
+    for called, (arm, maps) in arms.items():
+        frozen_ones, tuned = frozen_runs("london-faces", 28, arm, maps), tuned_runs(arm)
+        expected = [frozen_ones["auroc"].mean(), tuned["auroc"].mean()]
+        assert numbers(text, f"  {called}") == pytest.approx(expected, abs=6e-4)
+        (mean_difference, low, high), *_ = corrected(tuned, frozen_ones)
+        assert mean_difference < 0
+        assert low < 0 < high
+        assert f"{mean_difference:.1f} ({low:.1f} to {high:+.1f})" in (ROOT / "results" / "README.md").read_text()
+    for called, arm, said in (
+        ("average pooling", "average", "{:.1f} points ahead of the average ({:.1f} to {:.1f})"),
+        ("attentive, four queries", "attentive", "{:.1f} ahead of four queries ({:.1f} to {:.1f})"),
+    ):
+        points, *_ = corrected(tuned_runs("mlp"), tuned_runs(arm))
+        assert numbers(text, f"four shared maps - {called}:") == pytest.approx(points, abs=0.0501)
+        assert said.format(*points) in words("05")
+
+
 def test_lesson_05_says_in_words_what_shared_maps_gain_on_the_faces():
     (four, *_), p, ahead = gain("london-faces", 28, ("mlp", 4))
     assert four > 12
