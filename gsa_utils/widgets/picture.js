@@ -76,8 +76,8 @@ function frame(size, row, column, length, colour, dot) {
   for (let y = top; y <= bottom; y++) for (const x of [left, right]) dot(y, x, colour);
 }
 
-// A canvas for an image of this size. A click and the arrow keys pick(row, column); where() says from which pixel the
-// keys go, or null while none is framed: then the first key shows where the pixel is.
+// A canvas for an image of this size. A click and the arrow keys pick(row, column). The keys go from where(), a row and a
+// column; while that pixel is not framed, the first key shows where it is.
 function canvasOf(size, where, pick) {
   const [height, width] = size, canvas = document.createElement("canvas");
   canvas.width = width * zoomOf(size);
