@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator
 
+from gsa_utils.plots.ends import name_ends
 from gsa_utils.plots.overlay import Axis, drawn, of_pixels
 from gsa_utils.plots.style import line_colour, small, styled
 
-DASHES = ["--", ":", "-.", (0, (6, 1)), (0, (4, 1, 1, 1, 1, 1))]  # lines that are told apart without a colour
 MARKERS = "osD^vP"
 LOSSES = {"training": "train_loss", "validation": "valid_loss"}  # by the names that figures give them
 
@@ -39,7 +39,7 @@ def draw_curves(
         ax.axvline(mark, color="0.5", linestyle=":")
     ax.xaxis.set_major_locator(MaxNLocator(ticks, integer=True))
     ax.set(xlabel="epoch", ylabel=ylabel)
-    ax.legend()
+    name_ends([ax])
 
 
 def losses(history: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
@@ -103,7 +103,7 @@ def bands(
         ax.set_xscale("log" if log else "linear")
         ax.minorticks_off()
         ax.set_xticks(places, [f"{value:g}" for value in places])
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
+    name_ends(axes)
     return figure
 
 
@@ -156,9 +156,8 @@ def differences(
     order, each as far from the next; a panel that lacks one leaves its place empty, and the line goes past it.
     """
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
-    width = max(3.4 * len(panels), 7.0)
-    columns = max(int(width / (0.9 + 0.11 * max(map(len, names)))), 1)  # of the legend: inches of marker and letters
-    figure, axes = _side_by_side(panels, (width, 4.2 + 0.3 * -(-len(names) // columns)), xlabel, ylabel)
+    letters = 0.11 * max(map(len, names))  # inches
+    figure, axes = _side_by_side(panels, (max(3.2 * len(panels), 6.0) + letters, 4.1), xlabel, ylabel)
     for ax, lines in zip(axes, panels.values(), strict=True):
         ax.axhline(0, color="0.3", lw=1.2, zorder=0)
         for name, points in lines.items():
@@ -169,11 +168,10 @@ def differences(
             ax.plot(places, mean, color=colour, lw=1.2, alpha=0.6)
             look = {"color": colour, "elinewidth": 2, "markersize": 6}
             dots = ax.errorbar(places, mean, yerr=(mean - low, high - mean), fmt=marker, **look)[0]
-            dots.set_label(name)  # and not the whole: the legend has room for dots only
+            dots.set_label(name)
         ax.set_xticks(range(len(x)), x)
         ax.set_xlim(-0.5, len(x) - 0.5)
-    shown = {label: dots for ax in axes for dots, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend([shown[name] for name in names], names, loc="outside lower center", ncols=columns)
+    name_ends(axes, at_border=True)
     return figure
 
 
@@ -194,22 +192,14 @@ def _beyond(
 def costs(
     panels: Mapping[str, Mapping[str, Mapping[float, tuple[float, float, float]]]], xlabel: str, ylabel: str
 ) -> Figure:
-    """(median, low, high) over x; what is known at x = 0 only knows no x and is a grey line all the way.
-
-    x is logarithmic, and so is y where it reaches 2.
-    """
-    kinds = {name: list(points) == [0] for lines in panels.values() for name, points in lines.items()}
+    """(median, low, high) over x, which is logarithmic, and so is y where it reaches 2."""
+    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     highest = max(middle for lines in panels.values() for points in lines.values() for middle, *_ in points.values())
-    flat, growing = ([name for name, is_flat in kinds.items() if is_flat == wanted] for wanted in (True, False))
     figure, axes = _side_by_side(panels, (4.3 * len(panels) + 2.6, 4.1), xlabel, ylabel)
     for ax, lines in zip(axes, panels.values(), strict=True):
         for name, points in lines.items():
-            if name in flat:
-                dashes = DASHES[flat.index(name) % len(DASHES)]
-                ax.axhline(points[0][0], color="0.35", linestyle=dashes, lw=1.5, label=name)
-                continue
             x, (middle, low, high) = list(points), zip(*points.values(), strict=True)
-            colour, marker = line_colour(growing.index(name)), MARKERS[growing.index(name) % 6]
+            colour, marker = line_colour(names.index(name)), MARKERS[names.index(name) % 6]
             ax.plot(x, middle, color=colour, marker=marker, label=name, lw=2.4)
             ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
         ax.set_xscale("log")
@@ -220,7 +210,7 @@ def costs(
         ax.minorticks_off()
         for power in ax.get_xticklabels():
             power.set_parse_math(True)  # 10 with an exponent, which no other text of the figures needs
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
+    name_ends(axes)
     return figure
 
 

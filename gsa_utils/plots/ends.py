@@ -1,0 +1,63 @@
+"""Names at the ends of lines, in place of a legend that has to be looked up."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.lines import Line2D
+from scipy.optimize import isotonic_regression
+
+LETTERS = 1.25  # heights of letters from one name to the next
+AWAY = 14  # points from the end of a line to its name
+BESIDE = 1.03  # of the width of axes: names at their border
+
+
+def name_ends(axes: Sequence[Axes], at_border: bool = False) -> None:
+    """Writes each line's label right of its end, darker than the line, and joined with it.
+
+    Lines of several axes with one label are named once: in the last axes where it is a line, no single point.
+
+    Args:
+        axes: of one figure, complete but for the names.
+        at_border: names stand right of the axes, clear of what is drawn beside the ends, error bars, say.
+    """
+    axes[0].figure.figure.draw_without_rendering()  # of all subfigures; the layout says how far apart names can stand
+    named: dict[str, tuple[bool, Axes, Line2D]] = {}
+    for ax in axes:
+        for line in ax.get_lines():
+            name, is_line = str(line.get_label()), len(_points(line)) > 1
+            if not name.startswith("_") and len(_points(line)) and is_line >= named.get(name, (False,))[0]:
+                named[name] = is_line, ax, line
+    for ax in axes:
+        _name(ax, [line for _, where, line in named.values() if where is ax], at_border)
+
+
+def _points(line: Line2D) -> np.ndarray:
+    points = np.asarray(line.get_xydata())
+    return points[np.isfinite(points).all(axis=1)]
+
+
+def _name(ax: Axes, lines: Sequence[Line2D], at_border: bool) -> None:
+    # Rising; of lines that end together the first is above.
+    lines = sorted(lines, key=lambda line: (_points(line)[-1][1], -lines.index(line)))
+    size, pixels = ax.xaxis.label.get_fontsize(), ax.figure.dpi / 72
+    joint = {"arrowstyle": "-", "linestyle": ":", "relpos": (0, 0.5), "shrinkA": 2, "shrinkB": 5}
+    ends = np.array([ax.transData.transform(_points(line)[-1])[1] for line in lines]) / pixels
+    for line, up in zip(lines, apart(ends, LETTERS * size) - ends, strict=True):
+        ax.annotate(
+            line.get_label(),
+            _points(line)[-1],
+            (BESIDE, up) if at_border else (AWAY, up),
+            textcoords=("axes fraction" if at_border else "offset points", "offset points"),
+            va="center",
+            fontsize=size,
+            color=0.7 * np.array(to_rgb(line.get_color())),
+            arrowprops=joint | {"color": line.get_color()},
+        )
+
+
+def apart(places: np.ndarray, gap: float) -> np.ndarray:
+    """The nearest places (least squares) that keep their order and stand at least a gap apart, from the lowest on."""
+    steps = gap * np.arange(len(places))
+    return isotonic_regression(places - steps).x + steps if len(places) else places
