@@ -121,7 +121,9 @@ def intervals(
     """
     arms = list(dict.fromkeys(arm for rows in panels.values() for arm in rows))
     kinds = list(dict.fromkeys(kind for rows in panels.values() for row in rows.values() for kind in row))
-    figure, axes = _side_by_side(panels, (4.2 * len(panels) + 2.2, 0.62 * len(arms) + 1.9), label)
+    width = 4.2 if len(panels) < 3 else 3.0  # of many, narrow ones: letters shrink with the whole figure
+    figure, axes = _side_by_side(panels, (width * len(panels) + 2.2, 0.62 * len(arms) + 1.9))
+    figure.supxlabel(label, fontsize=axes[0].xaxis.label.get_fontsize())
     for ax, rows in zip(axes, panels.values(), strict=True):
         for number, kind in enumerate(kinds):
             found = {place: rows[arm][kind] for place, arm in enumerate(arms) if kind in rows.get(arm, {})}
@@ -139,7 +141,7 @@ def intervals(
         ax.locator_params(axis="x", nbins=5)
         ax.axvline(0, color="0.5", linestyle=":", zorder=0)
     name_rows(axes[0], arms)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(kinds))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=len(kinds))
     return figure
 
 
@@ -215,7 +217,7 @@ def costs(
 
 
 def _side_by_side(
-    titles: Iterable[str], size: tuple[float, float], xlabel: str, ylabel: str = ""
+    titles: Iterable[str], size: tuple[float, float], xlabel: str = "", ylabel: str = ""
 ) -> tuple[Figure, list[Axes]]:
     """A figure of this size in inches with titled panels in a row, of one y axis."""
     figure, titles = Figure(figsize=size), list(titles)
