@@ -19,7 +19,7 @@ def name_ends(axes: Sequence[Axes], at_border: bool = False) -> None:
     Lines of several axes with one label are named once: in the last axes where it is a line, no single point.
 
     Args:
-        axes: of one figure, complete but for the names.
+        axes: of one figure, with their limits; what is added later makes them lower, and names come closer.
         at_border: names stand right of the axes, clear of what is drawn beside the ends, error bars, say.
     """
     axes[0].figure.figure.draw_without_rendering()  # of all subfigures; the layout says how far apart names can stand
@@ -44,7 +44,8 @@ def _name(ax: Axes, lines: Sequence[Line2D], at_border: bool) -> None:
     size, pixels = ax.xaxis.label.get_fontsize(), ax.figure.dpi / 72
     joint = {"arrowstyle": "-", "linestyle": ":", "relpos": (0, 0.5), "shrinkA": 2, "shrinkB": 5}
     ends = np.array([ax.transData.transform(_points(line)[-1])[1] for line in lines]) / pixels
-    for line, up in zip(lines, apart(ends, LETTERS * size) - ends, strict=True):
+    lowest = ax.bbox.y0 / pixels + LETTERS * size / 2  # no name is written over the ticks
+    for line, up in zip(lines, apart(ends, LETTERS * size, lowest) - ends, strict=True):
         ax.annotate(
             line.get_label(),
             _points(line)[-1],
@@ -57,7 +58,11 @@ def _name(ax: Axes, lines: Sequence[Line2D], at_border: bool) -> None:
         )
 
 
-def apart(places: np.ndarray, gap: float) -> np.ndarray:
-    """The nearest places (least squares) that keep their order and stand at least a gap apart, from the lowest on."""
+def apart(places: np.ndarray, gap: float, lowest: float = -np.inf) -> np.ndarray:
+    """The nearest places (least squares) that keep their order and stand at least a gap apart, none below the lowest.
+
+    Args:
+        places: in rising order.
+    """
     steps = gap * np.arange(len(places))
-    return isotonic_regression(places - steps).x + steps if len(places) else places
+    return np.maximum(isotonic_regression(places - steps).x, lowest) + steps if len(places) else places

@@ -121,9 +121,9 @@ def intervals(
     """
     arms = list(dict.fromkeys(arm for rows in panels.values() for arm in rows))
     kinds = list(dict.fromkeys(kind for rows in panels.values() for row in rows.values() for kind in row))
-    width = 4.2 if len(panels) < 3 else 3.0  # of many, narrow ones: letters shrink with the whole figure
-    figure, axes = _side_by_side(panels, (width * len(panels) + 2.2, 0.62 * len(arms) + 1.9))
-    figure.supxlabel(label, fontsize=axes[0].xaxis.label.get_fontsize())
+    inches = 4.2 if len(panels) < 3 else 3.0  # a wide figure is shown smaller, and its letters with it
+    figure, axes = _side_by_side(panels, (inches * len(panels) + 2.2, 0.62 * len(arms) + 1.9))
+    below = figure.supxlabel(label, fontsize=axes[0].xaxis.label.get_fontsize())
     for ax, rows in zip(axes, panels.values(), strict=True):
         for number, kind in enumerate(kinds):
             found = {place: rows[arm][kind] for place, arm in enumerate(arms) if kind in rows.get(arm, {})}
@@ -142,6 +142,8 @@ def intervals(
         ax.axvline(0, color="0.5", linestyle=":", zorder=0)
     name_rows(axes[0], arms)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=len(kinds))
+    figure.draw_without_rendering()  # the layout: where the panels are
+    below.set_x((axes[0].get_position().x0 + axes[-1].get_position().x1) / 2)
     return figure
 
 
@@ -194,7 +196,7 @@ def _beyond(
 def costs(
     panels: Mapping[str, Mapping[str, Mapping[float, tuple[float, float, float]]]], xlabel: str, ylabel: str
 ) -> Figure:
-    """(median, low, high) over x, which is logarithmic, and so is y where it reaches 2."""
+    """(median, low, high) over x, which is logarithmic, and so is y where a median is above 2."""
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     highest = max(middle for lines in panels.values() for points in lines.values() for middle, *_ in points.values())
     figure, axes = _side_by_side(panels, (4.3 * len(panels) + 2.6, 4.1), xlabel, ylabel)

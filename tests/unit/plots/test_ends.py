@@ -4,12 +4,13 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from gsa_utils import plots
 from gsa_utils.plots.ends import apart
+from gsa_utils.plots.images import training_progress
 from gsa_utils.plots.style import line_colour
 
 NAMES = [f"{number} shared maps on intensities - average" for number in range(6)]
@@ -58,6 +59,7 @@ def test_a_name_stands_at_the_height_of_its_end_where_there_is_room():
     for text, line in zip(ax.texts, ax.lines, strict=True):
         box, (_, end) = Text.get_window_extent(text), ax.transData.transform(line.get_xydata()[-1])
         assert text.get_text() == line.get_label()
+        assert text.arrow_patch.get_edgecolor() == to_rgba(line.get_color()), "joined with its end"
         assert (box.y0 + box.y1) / 2 == pytest.approx(end, abs=2)
         assert box.x0 > ax.transData.transform(line.get_xydata()[-1])[0]
 
@@ -66,6 +68,15 @@ def test_of_lines_that_end_together_the_first_is_named_above():
     figure = plots.curves({"ours": [0.0, 1.0], "rival": [0.5, 1.0]}, "AUROC")
     heights = {text.get_text(): text.get_position()[1] for text in figure.axes[0].texts}
     assert heights["ours"] > heights["rival"]
+
+
+def test_no_name_is_written_over_the_ticks_where_lines_end_low_inside_of_the_axes():
+    falling = {"training": [9.0, 0.1, 0.01], "validation": [9.0, 0.2, 0.03]}
+    figure = training_progress(falling, 20, None, "epoch 3 of 20")
+    figure.draw_without_rendering()
+    ax = figure.axes[0]
+    assert [text.get_text() for text in ax.texts] == ["training", "validation"]
+    assert min(Text.get_window_extent(text).y0 for text in ax.texts) >= ax.bbox.y0 - 2
 
 
 def test_a_name_is_written_once_in_the_last_panel_where_it_is_a_line():
@@ -98,4 +109,5 @@ def test_places_move_as_little_as_they_can_to_stand_apart():
     assert apart(np.array([0.0, 5.0]), 2.0).tolist() == [0.0, 5.0]
     assert apart(np.array([1.0, 1.0]), 2.0).tolist() == [0.0, 2.0]
     assert apart(np.array([0.0, 1.0, 1.5, 9.0]), 1.0) == pytest.approx([-1 / 6, 5 / 6, 11 / 6, 9.0])
+    assert apart(np.array([0.0, 0.5, 5.0]), 1.0, lowest=1.0).tolist() == [1.0, 2.0, 5.0]
     assert apart(np.array([]), 1.0).tolist() == []

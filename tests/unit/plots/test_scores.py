@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from gsa_utils import plots
 
@@ -85,6 +86,18 @@ def test_what_lies_beyond_the_limit_is_an_arrowhead_at_the_border_and_a_mean_the
     ]
     assert heads == [[("<", -5), (">", 5)], []]
     assert [text.get_text() for text in figure.axes[0].texts] == ["-9.3"]
+
+
+@pytest.mark.parametrize("sets", [1, 2, 4])
+def test_intervals_have_one_label_below_the_middle_of_the_panels_and_say_above_what_a_bar_is(sets):
+    rows = {f"an arm with a long name, {arm}": found for arm, found in ROWS.items()}
+    figure = plots.intervals({f"set {number}": rows for number in range(sets)}, "points of AUROC", heavy="all")
+    figure.draw_without_rendering()
+    (below,) = [text for text in figure.findobj(Text) if text.get_text() == "points of AUROC"]
+    box, boxes = below.get_window_extent(), [ax.get_tightbbox() for ax in figure.axes]
+    assert (box.x0 + box.x1) / 2 == pytest.approx((figure.axes[0].bbox.x0 + figure.axes[-1].bbox.x1) / 2, abs=2)
+    assert 0 <= box.y0 < box.y1 <= min(panel.y0 for panel in boxes)
+    assert figure.legends[0].get_window_extent().y0 >= max(panel.y1 for panel in boxes)
 
 
 def test_rows_do_not_overlap():
