@@ -16,21 +16,20 @@ BESIDE = 1.03  # of the width of axes: names at their border
 def name_ends(axes: Sequence[Axes], at_border: bool = False) -> None:
     """Writes each line's label right of its end, darker than the line, and joined with it.
 
-    Lines of several axes with one label are named once: in the last axes where it is a line, no single point.
+    Lines of several axes with one label are named once: in the last axes where it has more than a single point.
 
     Args:
         axes: of one figure, with their limits; what is added later makes them lower, and names come closer.
         at_border: names stand right of the axes, clear of what is drawn beside the ends, error bars, say.
     """
     axes[0].figure.figure.draw_without_rendering()  # of all subfigures; the layout says how far apart names can stand
-    named: dict[str, tuple[bool, Axes, Line2D]] = {}
+    named: dict[str, Line2D] = {}
+    for line in (line for ax in axes for line in ax.get_lines() if not str(line.get_label()).startswith("_")):
+        name, points = str(line.get_label()), len(_points(line))
+        if points > 1 or (points and name not in named):
+            named[name] = line
     for ax in axes:
-        for line in ax.get_lines():
-            name, is_line = str(line.get_label()), len(_points(line)) > 1
-            if not name.startswith("_") and len(_points(line)) and is_line >= named.get(name, (False,))[0]:
-                named[name] = is_line, ax, line
-    for ax in axes:
-        _name(ax, [line for _, where, line in named.values() if where is ax], at_border)
+        _name(ax, [line for line in named.values() if line.axes is ax], at_border)
 
 
 def _points(line: Line2D) -> np.ndarray:

@@ -88,7 +88,7 @@ def bands(
 
     The first line is drawn heavy, the last grey: ours, and chance. `x` is one for all panels, or one for each.
     """
-    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    names = _names(panels)
     figure, axes = _side_by_side(panels, (4.3 * len(panels) + 2.6, 4.1), xlabel, ylabel)
     for ax, (title, lines) in zip(axes, panels.items(), strict=True):
         places = list(x[title] if isinstance(x, Mapping) else x)
@@ -119,7 +119,7 @@ def intervals(
     With a limit all panels reach from -limit to limit, and what lies beyond is an arrowhead at the border, a mean there
     with its number; else each panel has its own scale.
     """
-    arms = list(dict.fromkeys(arm for rows in panels.values() for arm in rows))
+    arms = _names(panels)
     kinds = list(dict.fromkeys(kind for rows in panels.values() for row in rows.values() for kind in row))
     inches = 4.2 if len(panels) < 3 else 3.0  # a wide figure is shown smaller, and its letters with it
     figure, axes = _side_by_side(panels, (inches * len(panels) + 2.2, 0.62 * len(arms) + 1.9))
@@ -159,7 +159,7 @@ def differences(
     One panel a set, one colour a name, beside each other so that bars are told apart. `x` names the values in their
     order, each as far from the next; a panel that lacks one leaves its place empty, and the line goes past it.
     """
-    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    names = _names(panels)
     letters = 0.11 * max(map(len, names))  # inches
     figure, axes = _side_by_side(panels, (max(3.2 * len(panels), 6.0) + letters, 4.1), xlabel, ylabel)
     for ax, lines in zip(axes, panels.values(), strict=True):
@@ -197,7 +197,7 @@ def costs(
     panels: Mapping[str, Mapping[str, Mapping[float, tuple[float, float, float]]]], xlabel: str, ylabel: str
 ) -> Figure:
     """(median, low, high) over x, which is logarithmic, and so is y where a median is above 2."""
-    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    names = _names(panels)
     highest = max(middle for lines in panels.values() for points in lines.values() for middle, *_ in points.values())
     figure, axes = _side_by_side(panels, (4.3 * len(panels) + 2.6, 4.1), xlabel, ylabel)
     for ax, lines in zip(axes, panels.values(), strict=True):
@@ -216,6 +216,11 @@ def costs(
             power.set_parse_math(True)  # 10 with an exponent, which no other text of the figures needs
     name_ends(axes)
     return figure
+
+
+def _names(panels: Mapping[str, Mapping[str, object]]) -> list[str]:
+    """What any of the panels shows, each once, in the order of its first."""
+    return list(dict.fromkeys(name for shown in panels.values() for name in shown))
 
 
 def _side_by_side(

@@ -16,15 +16,6 @@ from gsa_utils.plots.style import line_colour
 NAMES = [f"{number} shared maps on intensities - average" for number in range(6)]
 
 
-def names_of(figure: Figure) -> list[str]:
-    return [text.get_text() for ax in figure.axes for text in ax.texts]
-
-
-def boxes_of(figure: Figure) -> list:
-    figure.draw_without_rendering()
-    return [text.get_tightbbox() for ax in figure.axes for text in ax.texts]
-
-
 def ends_together() -> list[Figure]:
     """Figures of six lines with long names that end in one point."""
     curves = {name: [number, 0.5] for number, name in enumerate(NAMES)}
@@ -41,11 +32,12 @@ def ends_together() -> list[Figure]:
 
 @pytest.mark.parametrize("figure", ends_together(), ids=["curves", "bands", "differences", "costs"])
 def test_names_of_lines_that_end_in_one_point_are_inside_the_figure_and_do_not_touch(figure):
-    boxes = boxes_of(figure)
-    assert len(boxes) == len(NAMES)
-    letters = [Text.get_window_extent(text) for ax in figure.axes for text in ax.texts]  # without the line to the end
+    figure.draw_without_rendering()
+    texts = [text for ax in figure.axes for text in ax.texts]
+    assert sorted(text.get_text() for text in texts) == NAMES
+    letters = [Text.get_window_extent(text) for text in texts]  # without the line to the end
     assert not any(one.overlaps(other) for one, other in combinations(letters, 2))
-    for box in boxes:
+    for box in (text.get_tightbbox() for text in texts):
         assert box.x0 >= 0
         assert box.x1 <= figure.bbox.x1
         assert box.y0 >= 0
@@ -87,9 +79,7 @@ def test_a_name_is_written_once_in_the_last_panel_where_it_is_a_line():
 
 def test_a_loss_that_is_no_number_leaves_the_name_at_the_last_that_is_one():
     figure = plots.curves({"fine": [2.0, 1.0, 0.5], "burst": [1.0, 2.0, float("nan")], "never": [float("nan")]}, "loss")
-    assert sorted(names_of(figure)) == ["burst", "fine"]
-    (burst,) = [text for text in figure.axes[0].texts if text.get_text() == "burst"]
-    assert tuple(burst.xy) == (2, 2.0)
+    assert {text.get_text(): tuple(text.xy) for text in figure.axes[0].texts} == {"burst": (2, 2.0), "fine": (3, 0.5)}
 
 
 @pytest.mark.parametrize("number", range(6))
